@@ -1,0 +1,37 @@
+# The road through the lab: `make lab` opens it, `make test` runs everything that CI runs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: lab test lint bench notebooks students clean
+.DEFAULT_GOAL := lab
+
+# One clear sentence where something is missing, then the locked packages, then the project itself.
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "The lab needs Python 3.11 or newer, and '$(PYTHON)' was not found: install it, or name yours: make lab PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "The lab needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) -c 'import sys; sys.stdout.write(".".join(map(str, sys.version_info[:3])))'): name a newer one: make lab PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "The lab needs Python's venv module, and '$(PYTHON)' came without it: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once, about half a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check "$$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.lock)"
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q -r requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps -e .
+	@touch $(READY)
+
+lab: $(READY)
+	$(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb
+
+test: $(READY) lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: $(READY)
+	$(BIN)/python -m labsupport notebooks
+
+clean:
+	rm -rf $(VENV) build *.egg-info
