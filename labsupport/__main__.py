@@ -1,0 +1,53 @@
+"""`python -m labsupport COMMAND …`: the lab's own commands, one line each in COMMANDS.
+
+A command lives in a module with a function `main(arguments: list[str]) -> int | None`. The module is imported
+only when its command is called, so that a broken or heavy room never stands in the way of the others.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One word after `python -m labsupport`: where its `main` lives, and what it does in a line."""
+
+    module: str
+    does: str
+
+
+COMMANDS = {
+    "notebooks": Command("labsupport.course.notebooks", "run the chapters and store them normalised"),
+    "measure": Command("labsupport.measure", "weigh this machine and write its profile"),
+}
+
+
+def usage() -> str:
+    """The commands that exist, one a line."""
+    width = max(map(len, COMMANDS))
+    lines = [f"    python -m labsupport {name:<{width}}   {COMMANDS[name].does}" for name in sorted(COMMANDS)]
+    return "\n".join(["The lab's commands (each one explains itself with --help):", "", *lines])
+
+
+def main(arguments: list[str]) -> int:
+    """Run the named command; without a name, or with --help, print what there is."""
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(usage())
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"There is no command '{name}'.\n\n{usage()}", file=sys.stderr)
+        return 2
+    run = getattr(importlib.import_module(COMMANDS[name].module), "main", None)
+    if run is None:
+        print(f"{COMMANDS[name].module} has no main(arguments) to run '{name}' with.", file=sys.stderr)
+        return 2
+    return int(run(rest) or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
