@@ -5,7 +5,7 @@ import sys
 
 BEAT_S = 0.2  # seconds; an interrupt takes effect at the next beat, and a beat costs some microseconds
 
-_heartbeat: "asyncio.Task[None] | None" = None
+_heartbeat: "asyncio.Task[None] | None" = globals().get("_heartbeat")  # one, also after a reload
 
 
 def _start_heartbeat() -> None:
@@ -24,6 +24,8 @@ def _start_heartbeat() -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
+    if _heartbeat is not None:
+        _heartbeat.cancel()
     _heartbeat = loop.create_task(_beat(), name="labsupport heartbeat")  # kept: the loop holds tasks weakly
 
 

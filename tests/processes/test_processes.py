@@ -304,6 +304,7 @@ def test_stop_all_ends_every_one() -> None:
     assert not any(server.alive for server in servers)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child here does next to nothing
 def test_a_forked_child_leaves_the_servers_alone_and_does_not_hold_them() -> None:
     server = serve("plain")
     script_says, child_says = os.pipe()
