@@ -2,6 +2,7 @@
 
     python -m labsupport notebooks [PATH …]     run, normalise, write (all of notebooks/ without a PATH)
     python -m labsupport notebooks --check      run and compare the bytes; nothing is written
+    python -m labsupport notebooks --gates      what the house rules find in the stored pages; nothing is run
     python -m labsupport notebooks --report     how much of each chapter the tests compare; nothing is run
 
 A file is written only after its whole run succeeded. Each notebook runs in its own folder and in a kernel
@@ -33,6 +34,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from labsupport.course.cells import Notebook, compared_share, where
+from labsupport.course.gates import findings
 from labsupport.course.normalise import normalise, to_bytes
 
 CHAPTERS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -174,6 +176,16 @@ def report(paths: Sequence[Path]) -> str:
     return "\n".join(lines)
 
 
+def gate_findings(paths: Sequence[Path]) -> list[str]:
+    """One line for each thing that a gate finds in a stored notebook, with the file's name and the gate's."""
+    return [
+        f"{path.name}  {gate}: {sentence}"
+        for path in paths
+        for gate, said in findings(read(path)).items()
+        for sentence in said
+    ]
+
+
 def _find(named: Sequence[str]) -> list[Path]:
     """The notebooks meant: each file, each file of a folder, or all chapters."""
     found: list[Path] = []
@@ -212,8 +224,7 @@ def _run(path: Path, options: argparse.Namespace) -> bool:
     return problem is None
 
 
-def main(arguments: list[str]) -> int:
-    """The `notebooks` command; 0 if every notebook ran (and, with --check, gave the stored bytes)."""
+def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m labsupport notebooks", description="Run notebooks and store them normalised."
     )
@@ -221,14 +232,19 @@ def main(arguments: list[str]) -> int:
         "paths", nargs="*", metavar="PATH", help="a notebook or a folder (default: all chapters)"
     )
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--check", action="store_true", help="run and compare the bytes; write nothing")
-    mode.add_argument(
-        "--report", action="store_true", help="print how much of each notebook the tests compare"
-    )
-    mode.add_argument(
-        "--fresh", action="store_true", help="also replace stored outputs that are not compared"
-    )
-    options = parser.parse_args(arguments)
+    for name, does in (
+        ("--check", "run and compare the bytes; write nothing"),
+        ("--fresh", "also replace stored outputs that are not compared"),
+        ("--gates", "run nothing; print what the house rules find in the stored pages"),
+        ("--report", "run nothing; print how much of each notebook the tests compare"),
+    ):
+        mode.add_argument(name, action="store_true", help=does)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """The `notebooks` command; 0 if every notebook ran (--check: gave its bytes again; --gates: is clean)."""
+    options = _options(arguments)
     paths = _find(options.paths)
     if not paths:
         print(f"There is no notebook in {', '.join(options.paths) or CHAPTERS}.", file=sys.stderr)
@@ -237,6 +253,10 @@ def main(arguments: list[str]) -> int:
         if options.report:
             print(report(paths))
             return 0
+        if options.gates:
+            found = gate_findings(paths)
+            print("\n".join(found) or "Nothing found.")
+            return 1 if found else 0
         as_they_should_be = [_run(path, options) for path in paths]
         return 0 if all(as_they_should_be) else 1
     except NotebookFailed as failure:

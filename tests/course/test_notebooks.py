@@ -205,6 +205,8 @@ def test_the_notebooks_command_says_what_it_did_and_one_failure_stops_no_other(
 ) -> None:
     assert labsupport(["notebooks", "--report", str(run_once)]) == 0
     assert capsys.readouterr().out.splitlines()[1].split() == ["sample", "6", "1", "0", "83%"]
+    assert labsupport(["notebooks", "--gates", str(run_once)]) == 1
+    assert "sample.ipynb  lesson_parts: the chapter lacks a prediction" in capsys.readouterr().out
     stored(tmp_path / "1_broken.ipynb", "1 / 0")
     stored(tmp_path / "2_sound.ipynb", "1 / 2")
     assert labsupport(["notebooks", str(tmp_path)]) == 1
