@@ -68,10 +68,8 @@ def new(
         set_title(fig, title)
     for ax in np.atleast_1d(axes).flat:
         ax.set(xlabel=x, ylabel=y)
-        ax.xaxis.get_major_locator().set_params(
-            nbins=7
-        )  # few, round numbers: easier to read, and quicker to redraw
-        ax.yaxis.get_major_locator().set_params(nbins=5)
+        for axis, most in ((ax.xaxis, 7), (ax.yaxis, 5)):  # few round numbers: calm, and quick to redraw
+            axis.get_major_locator().set_params(nbins=most, steps=[1, 2, 5, 10])
     return fig, axes
 
 

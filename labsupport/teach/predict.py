@@ -41,7 +41,11 @@ class Prediction(Panel):
         whole = isinstance(low, int) and isinstance(high, int) and not log
         spec = slider(low, high, round(middle) if whole else middle, unit=unit, label="your guess", log=log)
         self._control = control_for("guess", spec)
-        self._button = W.Button(description="I say so", tooltip="Record this guess; you may change it")
+        self._button = W.Button(
+            description="I say so",
+            tooltip="Record this guess; you may change it",
+            layout=W.Layout(width="auto", align_self="flex-start"),
+        )
         self._note = live_text("<p>No guess yet. You may also just go on.</p>", "lab-quiet")
         self._button.on_click(lambda _: self.say(self._control.value))
         ask = W.HTML(f"<p><b>Before you run the next cell:</b> {html.escape(question)}?</p>")
@@ -56,6 +60,10 @@ class Prediction(Panel):
         self.answer = answer
         noted = f"Noted: {number_with_unit(answer, self.unit)}. Now run the next cell."
         text = noted if self._outcome is None else _first_upper(self._line(self._outcome))
+        self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        self._note.remove_class("lab-quiet")
         self._note.value = f"<p>{html.escape(text)}</p>"
 
     def compare(self, actual: float, *, because: str) -> None:
@@ -66,7 +74,7 @@ class Prediction(Panel):
         self._outcome = _Outcome(actual, because.rstrip("."))
         print(self._line(self._outcome))
         if self.answer is not None:
-            self._note.value = f"<p>{html.escape(_first_upper(self._line(self._outcome)))}</p>"
+            self._tell(_first_upper(self._line(self._outcome)))
 
     def _line(self, outcome: _Outcome) -> str:
         was = number_with_unit(outcome.actual, self.unit)

@@ -61,6 +61,7 @@ class Quiz(Panel):
 
     def _tell(self, option: str | None) -> None:
         if option is not None:
+            self._feedback.remove_class("lab-quiet")
             self._feedback.value = f"<p>{html.escape(self.feedback(option))}</p>"
 
     def _folded(self) -> str:

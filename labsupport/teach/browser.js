@@ -1,0 +1,248 @@
+// Runs the notebook's own JavaScript in the reader's browser, against the lab's server, until it ends or is stopped.
+//
+// The code sees url, show(row) and signal, and browser things under their usual names: EventSource, WebSocket, fetch,
+// setTimeout, setInterval. Those are wrapped, so that Stop, or a view that goes away, ends whatever was begun, even
+// by code that never thought of an end.
+
+const BATCH_MS = 100; // rows are put into the page this often, however fast they come
+const SYNC_MS = 500; // and handed to Python this often
+const STREAMS_THROUGH_PROXY = 3; // a browser opens 6 connections to one HTTP/1.1 origin, and JupyterLab needs some
+
+function route(server, wanted) {
+  const local = ["localhost", "127.0.0.1", "[::1]", "::1"].includes(location.hostname);
+  const config = document.getElementById("jupyter-config-data");
+  const base = config ? JSON.parse(config.textContent).baseUrl : null;
+  const direct = wanted === "direct" || base === null || (wanted === "auto" && local);
+  if (direct) return { url: server.replace(/\/$/, ""), direct, words: `directly at ${server}` };
+  const { port, pathname } = new URL(server);
+  const url = new URL(`${base}proxy/${port}${pathname}`, location.href).href.replace(/\/$/, "");
+  const words = "through Jupyter's proxy: WebSocket close codes are lost, streams need Accept: text/event-stream, "
+    + "and the server may not notice that you leave";
+  return { url: /^ws/.test(server) ? url.replace(/^http/, "ws") : url, direct, words };
+}
+
+// What the code may use. Each thing it opens is kept here until it is over: `end()` closes them all, and `idle` is
+// called when the last one has gone.
+function tools(signal, direct, idle) {
+  const open = new Map(); // thing -> how to end it
+  const opened = (thing, end) => open.set(thing, end);
+  const over = (thing) => {
+    if (open.delete(thing) && open.size === 0) idle();
+  };
+  const streams = () => [...open.keys()].filter((thing) => thing instanceof EventSource).length;
+
+  class LabEventSource extends EventSource {
+    constructor(...how) {
+      if (!direct && streams() >= STREAMS_THROUGH_PROXY) {
+        throw new Error(`more than ${STREAMS_THROUGH_PROXY} streams through Jupyter's proxy would block JupyterLab`);
+      }
+      super(...how);
+      opened(this, () => this.close());
+      this.addEventListener("error", () => this.readyState === EventSource.CLOSED && over(this));
+    }
+    close() {
+      super.close();
+      over(this);
+    }
+  }
+  class LabWebSocket extends WebSocket {
+    constructor(...how) {
+      super(...how);
+      opened(this, () => this.close());
+      this.addEventListener("close", () => over(this));
+    }
+  }
+  const timer = (start, clear, once) => [
+    (act, ms, ...more) => {
+      if (signal.aborted) return 0;
+      const id = start(() => {
+        try {
+          act(...more);
+        } finally {
+          if (once) over(id);
+        }
+      }, ms);
+      opened(id, () => clear(id));
+      return id;
+    },
+    (id) => {
+      clear(id);
+      over(id);
+    },
+  ];
+  const [labSetTimeout, labClearTimeout] = timer(setTimeout, clearTimeout, true);
+  const [labSetInterval, labClearInterval] = timer(setInterval, clearInterval, false);
+  const given = {
+    EventSource: LabEventSource,
+    WebSocket: LabWebSocket,
+    fetch: (input, init = {}) => {
+      const both = init.signal && AbortSignal.any ? AbortSignal.any([signal, init.signal]) : init.signal;
+      return fetch(input, { ...init, signal: both ?? signal });
+    },
+    setTimeout: labSetTimeout,
+    clearTimeout: labClearTimeout,
+    setInterval: labSetInterval,
+    clearInterval: labClearInterval,
+  };
+  const end = () => {
+    const ends = [...open.values()];
+    open.clear();
+    for (const close of ends) close();
+  };
+  return { given, end, busy: () => open.size > 0 };
+}
+
+function element(tag, className, text = "") {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.textContent = text;
+  return made;
+}
+
+// One row: the seconds since the start, and text, or the fields of an object.
+function rowElement({ at, value }) {
+  const row = element("div", "lab-row");
+  row.append(element("span", "lab-time", `${at.toFixed(2)} s`));
+  if (value === null || typeof value !== "object") row.append(element("span", "", String(value)));
+  else {
+    for (const [name, content] of Object.entries(value)) {
+      const text = typeof content === "string" ? content : JSON.stringify(content);
+      row.append(element("span", "lab-field", name), element("span", "", text));
+    }
+  }
+  return row;
+}
+
+// The rows of one view: at most `most` stay, the others are counted.
+function rowsView(box, most) {
+  let waiting = [], kept = [], total = 0, timer = null, began = performance.now();
+  const draw = () => {
+    timer = null;
+    const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+    box.append(...waiting.splice(0).map(rowElement));
+    while (box.childElementCount > most) box.firstElementChild.remove();
+    if (atEnd) box.scrollTop = box.scrollHeight;
+  };
+  return {
+    add(value) {
+      total += 1;
+      const row = { at: (performance.now() - began) / 1000, value };
+      for (const list of [waiting, kept]) if (list.push(row) > most) list.shift();
+      timer ??= setTimeout(draw, BATCH_MS);
+    },
+    clear() {
+      waiting = [], kept = [], total = 0, began = performance.now();
+      box.replaceChildren();
+    },
+    draw,
+    kept: () => kept.map(({ at, value }) => ({ at_s: Math.round(at * 1000) / 1000, row: value })),
+    count: () => (total > most ? `the last ${most} of ${total} rows` : `${total} row${total === 1 ? "" : "s"}`),
+    end: () => clearTimeout(timer),
+  };
+}
+
+const AsyncFunction = (async () => {}).constructor;
+const SOURCE = "your-cell.js"; // what the browser calls the code, in its errors and in its developer tools
+
+// Errors in the code's own event handlers, which nobody awaits.
+function watchErrors(tell) {
+  const onError = (event) => event.filename?.includes(SOURCE) && tell(event.message);
+  const onRejection = (event) => {
+    const { name, message, stack = "" } = event.reason ?? {};
+    if (stack.includes(SOURCE) && name !== "AbortError") tell(`${name}: ${message}`);
+  };
+  addEventListener("error", onError);
+  addEventListener("unhandledrejection", onRejection);
+  return () => {
+    removeEventListener("error", onError);
+    removeEventListener("unhandledrejection", onRejection);
+  };
+}
+
+function advice(error, way) {
+  if (!(error instanceof TypeError) || !/fetch|network/i.test(error.message)) return "";
+  return way.direct
+    ? " Is the server running? If Jupyter runs on another machine, try run_in_browser(…, route=\"proxy\")."
+    : " Is the server running, and jupyter-server-proxy installed?";
+}
+
+function render({ model, el }) {
+  const way = route(model.get("server"), model.get("route"));
+  const start = element("button", "lab-start", "Start");
+  const stop = element("button", "lab-stop", "Stop");
+  const status = element("span", "lab-status", "Ready: press Start.");
+  const box = element("div", "lab-rows");
+  start.type = stop.type = "button";
+  stop.disabled = true;
+  status.setAttribute("role", "status");
+  for (const [name, value] of [["role", "log"], ["aria-live", "polite"], ["tabindex", "0"], ["aria-label", "Rows"]]) {
+    box.setAttribute(name, value);
+  }
+  box.style.height = `${model.get("height")}px`;
+  const bar = element("div", "lab-bar");
+  bar.append(start, stop, status);
+  el.classList.add("lab-browser");
+  el.append(bar, box, element("div", "lab-route", `Your browser reaches the server ${way.words}.`));
+
+  const rows = rowsView(box, model.get("most_rows"));
+  let run = null;
+
+  const sync = (state) => {
+    model.set("rows", rows.kept());
+    if (state) model.set("state", state);
+    model.save_changes();
+  };
+  const finish = (mine, state, words) => {
+    if (run !== mine) return;
+    run = null;
+    mine.end();
+    rows.draw();
+    // The button that has the focus is about to be disabled: keep the keyboard where it was.
+    const focused = document.activeElement === stop;
+    start.disabled = false;
+    stop.disabled = true;
+    if (focused) start.focus();
+    status.textContent = `${words} (${rows.count()})`;
+    sync(state);
+  };
+
+  const begin = async () => {
+    rows.clear();
+    const abort = new AbortController();
+    const mine = {};
+    let returned = false;
+    const held = tools(abort.signal, way.direct, () => returned && finish(mine, "done", "Done."));
+    const unwatch = watchErrors((problem) => rows.add(`✗ ${problem}`));
+    const syncing = setInterval(sync, SYNC_MS);
+    mine.end = () => {
+      clearInterval(syncing);
+      unwatch();
+      abort.abort();
+      held.end();
+    };
+    run = mine;
+    const focused = document.activeElement === start;
+    start.disabled = true;
+    stop.disabled = false;
+    if (focused) stop.focus();
+    status.textContent = "Running …";
+    sync("running");
+    const given = { url: way.url, show: (row) => run === mine && rows.add(row), signal: abort.signal, ...held.given };
+    try {
+      const source = `${model.get("code")}\n//# sourceURL=${SOURCE}`;
+      await new AsyncFunction(...Object.keys(given), source)(...Object.values(given));
+      returned = true;
+      if (!held.busy()) finish(mine, "done", "Done.");
+    } catch (error) {
+      finish(mine, "failed", `✗ ${error.name}: ${error.message}.${advice(error, way)}`);
+    }
+  };
+  start.addEventListener("click", begin);
+  stop.addEventListener("click", () => run && finish(run, "stopped", "Stopped."));
+  return () => {
+    if (run) finish(run, "stopped", "Stopped.");
+    rows.end();
+  };
+}
+
+export default { render };
