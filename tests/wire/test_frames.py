@@ -1,6 +1,7 @@
 """Frames: the examples of RFC 6455, every split, every fault by its first byte."""
 
 import os
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -123,6 +124,21 @@ def test_random_bytes_end_in_frames_or_one_documented_error_the_same_for_every_s
     assert outcome([stream[i : i + 1] for i in range(len(stream))], **options) == whole
     for frame in whole[0]:  # what was accepted may be sent again, and is the same
         assert parse(encode_frame(frame), **options) == [frame]
+
+
+def test_a_long_connection_keeps_only_the_frame_that_is_still_on_the_way():
+    parser = FrameParser()
+    wire = encode_frame(Frame(BINARY, bytes(1000), masking_key=KEY))
+    chunk = (wire * 3)[:-1]  # ends inside a frame, so that there is always something to keep
+    tracemalloc.start()
+    try:
+        parser.feed(wire[:1])
+        for _ in range(1000):
+            parser.feed(wire[1:] + chunk + wire[-1:] + wire[:1])
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert kept < 100_000  # of four megabytes that went through
 
 
 def test_a_mebibyte_in_one_byte_chunks_is_work_in_proportion():
