@@ -1,0 +1,14 @@
+"""Models: small simulations to read, and the formulas that they are held against.
+
+Each question gets three answers side by side: a closed form where there is one, a simulation (SimPy, one
+process per client, written to be read), and the measurement on your machine. The gap between them is part
+of the lesson.
+
+    polling                 short and long polling: empty answers, requests, staleness
+    polling_closed_forms    the same in formulas; they take numpy arrays, for sliders and curves
+
+What holds for all of them: times in seconds, rates per second, units in the names; the seed is an argument,
+and the same seed gives the same bytes; results are frozen, hold numpy arrays, draw themselves
+(`run.plot()`) and say in a sentence what happened (`run.summary()`). Each docstring says what is assumed,
+what is left out and what checks it.
+"""
