@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 class Connection(web.RequestHandler):
     """One client's connection. The deadline of a later head is IDLE_S, which aiohttp counts by itself."""
 
-    __slots__ = ("_deaf", "_head_timer", "_heard")
+    __slots__ = ("_deaf", "_head_timer", "heard")
 
     def __init__(self, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -37,12 +37,12 @@ class Connection(web.RequestHandler):
             auto_decompress=False,  # or a small body could become a large one
             access_log=None,  # type: ignore[arg-type]
         )
-        self._heard = False
+        self.heard = False
         self._deaf = False
-        self._head_timer: asyncio.TimerHandle | None = loop.call_later(HEAD_S, self._head_is_late)
+        self._head_timer: asyncio.TimerHandle | None = loop.call_later(HEAD_S, self.head_is_late)
 
     def data_received(self, data: bytes) -> None:
-        self._heard = True
+        self.heard = True
         if not self._deaf:
             super().data_received(data)
 
@@ -55,9 +55,9 @@ class Connection(web.RequestHandler):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _head_is_late(self) -> None:
+    def head_is_late(self) -> None:
         self._head_timer = None
-        if self._heard and self.transport is not None:  # browsers open spare connections, and stay silent
+        if self.heard and self.transport is not None:  # browsers open spare connections, and stay silent
             problem = {"error": f"no complete request head in {HEAD_S:g} s", "try": "send it in one go"}
             body = json.dumps(problem)
             head = f"HTTP/1.1 408 Request Timeout\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
