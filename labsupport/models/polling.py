@@ -31,11 +31,9 @@ from typing import Any
 import numpy as np
 import simpy
 
-from labsupport.draws import INTERVAL, PHASE, draw, stream
+from labsupport.draws import PHASE, draw
 from labsupport.models import checks
 from labsupport.models.polling_closed_forms import (
-    LAWS,
-    PHASES,
     busiest_bin,
     empty_share,
     empty_share_error,
@@ -57,7 +55,7 @@ from labsupport.models.polling_closed_forms import (
     staleness_p95_s,
 )
 from labsupport.models.polling_results import LongPolling, PollingRun, ShortPolling
-from labsupport.models.polling_timers import first_poll_s, half_width, next_intervals
+from labsupport.models.polling_timers import Timers
 from labsupport.models.traffic import arrivals, given
 
 __all__ = [
@@ -189,29 +187,20 @@ def simulate_short(
     schedule        "fixed rate": a timer that does not wait for answers, so slow answers overlap;
                     "fixed delay": the interval starts when the answer is there
     interval_law    "constant" (± jitter), "uniform" (0 to 2·interval, or ± jitter), "exponential"
-    arrivals_s      publish these (see `arrivals`) instead of drawing: one sequence of seconds per client, or
-                    a single one with shared_topic
+    arrivals_s      publish these (see `arrivals`): one sequence of seconds per client, or a single shared one
     Raises ValueError for anything that is no rate, no time, or too large for a simulation.
     """
     checks.rate("messages_per_s", messages_per_s)
-    checks.seconds("interval_s", interval_s, zero=False, hint="without a pause, polling is a tight loop")
-    checks.count("clients", clients)
-    checks.choice("phases", phases, PHASES)
-    checks.choice("interval_law", interval_law, LAWS)
-    width = half_width(jitter, interval_law)
-    every_s = period_s(interval_s, round_trip_s, schedule)
-    horizon_s = _horizon(horizon_s, 100 * every_s, arrivals_s)
-    checks.events(clients * horizon_s / every_s, "requests")
+    timers = Timers(interval_s, round_trip_s, clients, phases, schedule, interval_law, jitter, seed)
+    horizon_s = _horizon(horizon_s, 100 * timers.every_s, arrivals_s)
+    checks.events(clients * horizon_s / timers.every_s, "requests")
     members = _members(messages_per_s, horizon_s, clients, shared_topic, arrivals_s, seed)
 
     transit_s = round_trip_s / 2
     env = simpy.Environment(initial_time=-transit_s)  # what is sent now reaches the server at time 0
-    end_s = (
-        horizon_s - 1e-6 * every_s
-    )  # a poll due at the horizon is outside, even if its time was rounded down
+    end_s = horizon_s - 1e-6 * timers.every_s  # a poll due at the horizon is outside, however its time rounds
     for number, client in enumerate(members):
-        first_s = first_poll_s(number, clients, phases, interval_s, every_s, width, interval_law, seed)
-        intervals = next_intervals(interval_s, width, interval_law, stream(seed, number, INTERVAL))
+        first_s, intervals = timers.first_s(number), timers.intervals(number)
         env.process(poller(env, client, first_s, intervals, transit_s, end_s, schedule))
     env.run()
     return ShortPolling(
