@@ -28,7 +28,7 @@ from labsupport.measure.sockets import (
 )
 from labsupport.measure.threads import LOOK_S, Stopped
 
-PUBLISHERS = 32  # connections for messages; more are never in flight at the rates of a lesson
+PUBLISHERS = 32  # connections for messages
 LEAD_S = 0.02  # seconds between the opened connections and time 0
 
 OnAnswer = Callable[[Answer, float], None]
@@ -76,14 +76,14 @@ class Timetable:
 
 
 class Line:
-    """One open connection that carries one request at a time."""
+    """One open connection. Requests may follow each other before the answers come (HTTP pipelining)."""
 
     def __init__(self, table: Timetable, target: Target, number: int) -> None:
         self.sock = lean_socket(number, target.host)
         table.lines.append(self)
         self._table = table
         self._buffer = bytearray()
-        self._on_answer: OnAnswer | None = None
+        self._on_answer: deque[OnAnswer] = deque()
         self.sock.settimeout(5)  # seconds; only to connect, which loopback does at once
         try:
             self.sock.connect(target[:2])
@@ -93,15 +93,13 @@ class Line:
         self.sock.setblocking(False)
         table.selector.register(self.sock, selectors.EVENT_READ, self)
 
-    @property
-    def busy(self) -> bool:
-        return self._on_answer is not None
-
     def send(self, request: bytes, on_answer: OnAnswer) -> None:
         """Send a request; `on_answer(answer, seconds)` is called when its answer is whole."""
-        self._on_answer = on_answer
+        self._on_answer.append(on_answer)
         try:
             sent = self.sock.send(request)
+        except BlockingIOError:
+            sent = 0
         except OSError as error:
             raise LoadError(
                 f"the server closed a connection between two requests ({reason(error)})"
@@ -110,6 +108,7 @@ class Line:
             raise LoadError("a request did not fit into the send buffer: is the server stopped?")
 
     def read(self) -> None:
+        """Take what has come, and hand on each answer that is whole."""
         try:
             chunk = self.sock.recv(65536)
         except BlockingIOError:
@@ -120,27 +119,27 @@ class Line:
             raise LoadError("the server closed a connection: was it stopped?")
         self._buffer += chunk
         now = self._table.now()
-        answer = take_answer(self._buffer)
-        if answer is None or self._on_answer is None:
-            return
-        if not 200 <= answer.status < 300:
-            raise LoadError(
-                f"the server answered {answer.status}: {answer.body[:200].decode(errors='replace')}"
-            )
-        on_answer, self._on_answer = self._on_answer, None
-        on_answer(answer, now)
+        while self._on_answer and (answer := take_answer(self._buffer)) is not None:
+            if not 200 <= answer.status < 300:
+                text = answer.body[:200].decode(errors="replace")
+                raise LoadError(f"the server answered {answer.status}: {text}")
+            self._on_answer.popleft()(answer, now)
 
 
 class Publisher:
-    """Publishes message k of client c at `arrivals_s[c][k]`, whether or not earlier answers are there."""
+    """Publishes message k of client c at `arrivals_s[c][k]`, whether or not earlier answers are there.
+
+    All messages of a client take the same connection, since only there the order in which they were sent is
+    the order in which the server gets them.
+    """
 
     def __init__(self, table: Timetable, target: Target, channels: Sequence[str]) -> None:
         self._table = table
         self._target = target
         self._channels = channels
-        self._idle: list[Line] = []
-        self._open = 0
-        self._queue: deque[int] = deque()  # only when all PUBLISHERS connections are busy
+        self._lines: dict[
+            int, Line
+        ] = {}  # opened when first needed: a server closes one that asks for nothing
         self._client = self._number = np.empty(0, dtype=np.int64)
         self._due_s = self._sent_s = self._stored_s = np.empty(0)
         self.unanswered = 0
@@ -166,21 +165,16 @@ class Publisher:
         }
 
     def _send(self, index: int) -> None:
-        if not self._idle and self._open == PUBLISHERS:
-            self._queue.append(index)
-            return
-        if not self._idle:
-            self._idle.append(Line(self._table, self._target, len(self._channels) + self._open))
-            self._open += 1
-        line = self._idle.pop()
+        client = int(self._client[index])
+        slot = client % PUBLISHERS
+        line = self._lines.get(slot)
+        if line is None:
+            line = self._lines[slot] = Line(self._table, self._target, len(self._channels) + slot)
         body = json.dumps({"event": "message", "data": int(self._number[index])}).encode()
-        path = f"/messages?channel={self._channels[self._client[index]]}"
+        request = self._target.post(f"/messages?channel={self._channels[client]}", body)
         self._sent_s[index] = self._table.now()
-        line.send(self._target.post(path, body), lambda _, now: self._answered(index, line, now))
+        line.send(request, functools.partial(self._answered, index))
 
-    def _answered(self, index: int, line: Line, now: float) -> None:
+    def _answered(self, index: int, _: Answer, now: float) -> None:
         self._stored_s[index] = now
         self.unanswered -= 1
-        self._idle.append(line)
-        if self._queue:
-            self._send(self._queue.popleft())

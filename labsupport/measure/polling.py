@@ -76,10 +76,9 @@ async def long_polling(
 ) -> LongPollingRun:
     """Long-poll the server at `url`: client c first asks at phases_s[c] (default 0), then after each answer.
 
-    The server holds a request for `hold_s` at most. A request that is still held at the horizon would come
-    back empty, since nothing more is published: it is counted so, and dropped. On loopback the round trip
-    is about 0; for a longer one let `url` be a middlebox with a delay, and `publish_url` the server itself.
-    Otherwise as `short_polling`.
+    The server holds a request for `hold_s` at most. Counted are the requests answered before the horizon; one
+    that is still held then is dropped. On loopback the round trip is about 0; for a longer one let `url` be a
+    middlebox with a delay, and `publish_url` the server itself. Otherwise as `short_polling`.
     """
     first_s = np.zeros(len(arrivals_s)) if phases_s is None else phases_s
     arrivals, phases = _checked(arrivals_s, first_s, horizon_s)
@@ -128,8 +127,6 @@ class _Run:
             self.table.run(lambda: self._is_over(clients), self.horizon_s + past_s + GRACE_S)
         finally:
             self.table.close()
-        for client in clients:
-            client.end()
         sent = sorted(request for client in clients for request in client.log)
         times = np.array([request[:2] for request in sent], dtype=float).reshape(-1, 2)
         whole = np.array([request[2:] for request in sent], dtype=np.int64).reshape(-1, 3)
@@ -171,7 +168,7 @@ class _Poller:
         self.repeated = self.out_of_order = 0
         self._newest = -1  # number of the newest message that has come
         self._asked_s: float | None = None  # when the request that is unanswered was sent
-        self._counts = False  # whether it was due before the horizon
+        self._due_s = math.nan  # when it was to be sent
         self._path = f"/messages?channel={run.channels[number]}{query}&since="
         self._line: Line | None = None
 
@@ -192,7 +189,7 @@ class _Poller:
         if self._line is None:
             self._line = Line(self.run.table, self.run.target, self.number)
         self._asked_s = self.run.table.now()
-        self._counts = due_s < self.run.horizon_s - ROUNDING_S
+        self._due_s = due_s
         self.late_s = max(self.late_s, self._asked_s - due_s)
         self._line.send(self.run.target.get(self._path + self.position), self._answered)
 
@@ -216,13 +213,14 @@ class _Poller:
         self.missing -= 1
 
     def _note(self, answered_s: float, messages: int, size: int) -> None:
-        if self._asked_s is not None and self._counts:
+        assert self._asked_s is not None
+        if self.counts(answered_s):
             self.log.append((self._asked_s, answered_s, self.number, messages, size))
         self._asked_s = None
 
-    def end(self) -> None:
-        """A request that is still held when everything has been delivered would come back empty."""
-        self._note(math.nan, 0, 0)
+    def counts(self, answered_s: float) -> bool:
+        """Whether the request that has just been answered belongs to the run."""
+        raise NotImplementedError
 
     def then(self, now: float) -> None:
         """What the client does after an answer."""
@@ -243,6 +241,11 @@ class _ShortPoller(_Poller):
     @property
     def must_hear(self) -> bool:
         return self.busy or bool(self._owed)
+
+    def counts(self, answered_s: float) -> bool:
+        return (
+            self._due_s < self.run.horizon_s - ROUNDING_S
+        )  # the schedule's own, so a busy machine loses none
 
     def _due(self) -> None:
         due_s = self._phase_s + self._turns * self._interval_s
@@ -266,6 +269,9 @@ class _LongPoller(_Poller):
     def __init__(self, run: _Run, number: int, phase_s: float, hold_s: float) -> None:
         super().__init__(run, number, f"&wait={hold_s:g}")
         run.table.at(phase_s, lambda: self.ask(phase_s))
+
+    def counts(self, answered_s: float) -> bool:
+        return answered_s < self.run.horizon_s
 
     def then(self, now: float) -> None:
         if now < self.run.horizon_s or self.lacks_something:

@@ -14,12 +14,13 @@ Times: TypeAlias = NDArray[np.float64]
 class PollingRun:
     """One measured run; seconds since its time 0. Two groups of arrays.
 
-    Requests sent in [0, horizon), in order of time, one element each:
+    Requests, in order of time, one element each; of short polling all that were due before the horizon, of
+    long polling all that were answered before it (so not those still held at the end):
         request_times_s      when the client sent it
-        request_answered_s   when its answer was complete (NaN: still held at the end, so surely empty)
+        request_answered_s   when its answer was complete
         request_client       by which client, from 0
         request_empty        whether its answer brought no message
-        answer_bytes         head and body (0: still held at the end)
+        answer_bytes         head and body
     Messages, by client and then by time, one element each:
         published_s          when it was to be published: the arrival that was given
         sent_s, stored_s     when the publish left, and when the server had answered it
@@ -45,7 +46,7 @@ class PollingRun:
 
     @property
     def requests(self) -> int:
-        """Number of requests sent within the horizon."""
+        """Number of requests counted."""
         return len(self.request_times_s)
 
     @property
