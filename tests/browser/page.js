@@ -1,0 +1,131 @@
+// What the browser tests ask of JupyterLab's page; put into it before its own scripts run.
+
+const QUIET_MS = 500;
+
+window.labTest = {
+  lastChange: 0,
+
+  notebook() {
+    return window.jupyterapp?.shell?.currentWidget;
+  },
+
+  ready() {
+    const kernel = this.notebook()?.sessionContext?.session?.kernel;
+    return kernel?.status === "idle" && document.querySelector(".jp-Notebook-cell") !== null;
+  },
+
+  busy() {
+    return this.notebook().sessionContext.session.kernel.status === "busy";
+  },
+
+  // JupyterLab's own promise ends at the first error, also at one that is meant and lets the kernel go on. A kernel
+  // takes its requests in turn, so an empty one has its turn when all cells have had theirs.
+  async runAll() {
+    await window.jupyterapp.commands.execute("notebook:run-all-cells");
+    const { kernel } = this.notebook().sessionContext.session;
+    await kernel.requestExecute({ code: "", silent: true, stop_on_error: false }).done.catch(() => {});
+  },
+
+  // Errors that are not meant, stderr, cells that were not run: from the model, since the page may lag behind it.
+  problems() {
+    const found = [];
+    [...this.notebook().content.model.sharedModel.cells].forEach((cell, index) => {
+      const source = cell.getSource().trim();
+      if (cell.cell_type !== "code" || !source) return;
+      const where = `cell ${index + 1} (${source.split("\n")[0].slice(0, 40)})`;
+      const meant = (cell.getMetadata("tags") ?? []).includes("raises-exception");
+      if (cell.execution_count === null) found.push(`${where} was not run`);
+      for (const output of cell.getOutputs()) {
+        const text = [output.text ?? ""].flat().join("").slice(0, 300);
+        if (output.output_type === "error" && !meant) found.push(`${where}: ${output.ename}: ${output.evalue}`);
+        if (output.name === "stderr") found.push(`${where}: stderr: ${text}`);
+      }
+    });
+    return found;
+  },
+
+  // Each output with a widget shows one, no picture is still being read, and nothing has been put into the page
+  // for QUIET_MS: the parts of a widget arrive one by one.
+  drawn() {
+    const view = "application/vnd.jupyter.widget-view+json";
+    const waiting = this.notebook().content.widgets.some((cell) => {
+      if (cell.model.type !== "code") return false;
+      return cell.model.sharedModel.getOutputs().some((output, i) => {
+        if (!output.data?.[view]) return false;
+        const shown = cell.outputArea.widgets[i]?.node.querySelector(".jp-OutputArea-output > .lm-Widget");
+        return !shown?.childElementCount;
+      });
+    });
+    const read = [...document.images].every((image) => image.complete);
+    return !waiting && read && performance.now() - this.lastChange > QUIET_MS;
+  },
+
+  async runNextCell(element) {
+    const { content } = this.notebook();
+    const here = content.widgets.findIndex((cell) => cell.node.contains(element));
+    const next = content.widgets.findIndex((cell, i) => i > here && cell.model.type === "code");
+    if (next === -1) return;
+    content.activeCellIndex = next;
+    content.deselectAll();
+    await window.jupyterapp.commands.execute("notebook:run-cell");
+  },
+
+  nameSliders() {
+    const handles = document.querySelectorAll(".jp-OutputArea [role=slider], .jp-OutputArea input[type=range]");
+    handles.forEach((handle, i) => (handle.dataset.testSlider = i));
+    return handles.length;
+  },
+
+  // Watches the slider's cell from the next key on, frame by frame, and leaves in `move` what came of it.
+  // Returns the key to press: at the upper end there is only the way back.
+  arm(selector) {
+    const handle = document.querySelector(selector);
+    const cell = handle.closest(".jp-CodeCell").querySelector(".jp-Cell-outputArea");
+    const value = () => handle.getAttribute("aria-valuenow") ?? handle.value;
+    const picture = (node) => (node.tagName === "CANVAS" ? node.toDataURL() : node.src ?? node.outerHTML);
+    const look = () => [...cell.querySelectorAll("img, svg[role=img], canvas")].map(picture);
+    const before = { pictures: look(), value: value() };
+    const label = handle.closest(".widget-slider")?.querySelector(".widget-label")?.textContent;
+    const slider = handle.getAttribute("aria-label") || label || "slider";
+    let pressed = null;
+    this.move = null;
+    document.addEventListener("keydown", () => (pressed = performance.now()), { capture: true, once: true });
+    const changed = () => {
+      if (before.pictures.length === 0) return value() !== before.value;
+      const now = look();
+      return now.length > 0 && now.join() !== before.pictures.join(); // none is a flicker, not a change
+    };
+    const watch = () => {
+      if (pressed === null || !changed()) return requestAnimationFrame(watch);
+      this.move = { slider, ms: before.pictures.length ? performance.now() - pressed : null };
+    };
+    requestAnimationFrame(watch);
+    handle.focus();
+    return Number(value()) >= Number(handle.getAttribute("aria-valuemax") ?? handle.max) ? "ArrowLeft" : "ArrowRight";
+  },
+
+  async setTheme(theme) {
+    await window.jupyterapp.commands.execute("apputils:change-theme", { theme });
+  },
+
+  // The moons that cover a change of theme stay for a moment after it.
+  hasTheme(light) {
+    return document.body.dataset.jpThemeLight === String(light) && !document.getElementById("jupyterlab-splash");
+  },
+
+  height() {
+    return document.querySelector(".jp-Notebook-cell").parentElement.scrollHeight;
+  },
+
+  async scrollTo(top) {
+    let box = document.querySelector(".jp-Notebook-cell").parentElement;
+    while (box && !["auto", "scroll"].includes(getComputedStyle(box).overflowY)) box = box.parentElement;
+    box?.scrollTo(0, top);
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  },
+};
+
+new MutationObserver(() => (labTest.lastChange = performance.now())).observe(document, {
+  subtree: true,
+  childList: true,
+});

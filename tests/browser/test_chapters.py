@@ -1,0 +1,71 @@
+"""Every chapter in a real browser: it runs clean, its sliders answer, its JavaScript runs, in both themes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.browser.lab import Notebook, opened
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PRESSES = 5  # on each slider; the first one may have to wake things up
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="session", params=CHAPTERS, ids=[path.stem for path in CHAPTERS]
+)
+async def chapter(request: pytest.FixtureRequest, browser_lab: tuple[Any, Any]) -> AsyncIterator[Notebook]:
+    """A chapter, open and run from top to bottom; the tests below look at it in their order."""
+    browser, lab = browser_lab
+    async with opened(browser, lab, request.param.name) as notebook:
+        await notebook.run_all()
+        yield notebook
+
+
+async def test_the_chapter_runs_without_an_unmeant_error_and_without_stderr(chapter: Notebook) -> None:
+    assert await chapter.problems() == []
+
+
+async def test_each_slider_moves_by_keyboard_and_its_picture_follows(
+    chapter: Notebook, request: pytest.FixtureRequest, tell: list[str]
+) -> None:
+    for handle in await chapter.sliders():
+        moves = [await chapter.press(handle) for _ in range(PRESSES)]
+        took_ms = [move.ms for move in moves if move.ms is not None]
+        if took_ms:
+            stem = request.node.callspec.params["chapter"].stem
+            times = f"median {median(took_ms):4.0f} ms, most {max(took_ms):4.0f} ms"
+            tell.append(f"{stem}  {moves[0].slider:<24} {times}")
+
+
+async def test_the_browsers_own_client_starts_and_shows_rows(chapter: Notebook) -> None:
+    clients = chapter.browser_clients()
+    if await clients.count() == 0:
+        pytest.skip("this chapter runs nothing in the browser")
+    for i in range(await clients.count()):
+        assert await chapter.start(clients.nth(i))
+    assert await chapter.problems() == []
+
+
+async def test_the_whole_chapter_is_photographed_in_light_and_in_dark(
+    chapter: Notebook, request: pytest.FixtureRequest
+) -> None:
+    stem = ROOT / "test-results" / request.node.callspec.params["chapter"].stem
+    for dark, name in ((False, "light"), (True, "dark")):
+        await chapter.dark(dark)
+        shots = await chapter.shoot(stem.with_name(f"{stem.name}-{name}"))
+        assert all(shot.stat().st_size > 10_000 for shot in shots)
+    await chapter.dark(False)
+
+
+async def test_the_page_said_nothing_on_its_console_and_asked_no_other_machine(chapter: Notebook) -> None:
+    assert chapter.console == []
+    assert chapter.outside == []
