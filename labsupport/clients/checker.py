@@ -133,9 +133,9 @@ class DeliveryChecker:
         self._followers[name] = _Follower(channel, after)
 
     def received(self, name: str, item: Delivery | Gap | Hashable) -> None:
-        """Note what came: an item of a client, or an id."""
+        """Note what came: an item of a client, or an id. A new name begins to follow the channel "main"."""
         if name not in self._followers:
-            raise KeyError(f"nobody called {name!r} follows: call follower({name!r}) first")
+            self.follower(name)
         follower = self._followers[name]
         if isinstance(item, Gap):
             follower.gaps.append(len(follower.got))

@@ -11,7 +11,6 @@ import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -23,6 +22,7 @@ SEND_LIMIT_S = 10.0  # seconds for the answer to a POST, which a healthy server 
 LONGEST_RETRY_AFTER_S = (
     300.0  # seconds; a longer Retry-After is cut to this, so that no typing error lasts a day
 )
+CUT = "the connection was cut before the answer was complete"
 MAX_SAID = 300  # characters of a server's words in an error
 RETRY_STATUSES = (408, 425, 429)  # of the 4xx, those that say "later" and not "never" (RFC 9110, 8470, 6585)
 
@@ -55,6 +55,33 @@ class Raw(NamedTuple):
     body: bytes
 
 
+@dataclass(slots=True)
+class Attempt:
+    """Whether a request has left: set just before its head is written, so what failed earlier never left."""
+
+    left: bool = False
+
+
+def one_attempt() -> aiohttp.TraceConfig:
+    """What keeps `Attempt` up to date, and makes a request one attempt.
+
+    aiohttp by itself repeats a GET whose connection was cut: at once, uncounted, past every back-off.
+    """
+    trace = aiohttp.TraceConfig()
+
+    async def begin(session: object, context: Any, parameters: object) -> None:
+        if context.trace_request_ctx.left:
+            raise Unhealthy(CUT)
+
+    async def leave(session: object, context: Any, parameters: object) -> None:
+        await begin(session, context, parameters)
+        context.trace_request_ctx.left = True
+
+    trace.on_connection_create_start.append(begin)
+    trace.on_request_headers_sent.append(leave)
+    return trace
+
+
 class PollingClient(Client):
     """A client that asks. `url` is a server's, or the server itself.
 
@@ -81,13 +108,11 @@ class PollingClient(Client):
         self._due_s = self._clock()
 
     async def _open(self) -> None:
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_note_that_it_left)
         self._session = aiohttp.ClientSession(
             headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # limit_s is the one limit
-            trace_configs=[trace],
+            trace_configs=[one_attempt()],
         )
 
     async def _shut(self) -> None:
@@ -123,7 +148,7 @@ class PollingClient(Client):
         try:
             async with asyncio.timeout(self.limit_s):
                 raw = await self._exchange(
-                    "GET", params={**since, **parameters, **self._channel}, headers=headers
+                    "GET", Attempt(), params={**since, **parameters, **self._channel}, headers=headers
                 )
         except TimeoutError:
             self.stats.timeouts += 1
@@ -133,9 +158,10 @@ class PollingClient(Client):
         self.stats.body_bytes += len(raw.body)
         return raw
 
-    async def _exchange(self, method: str, **more: Any) -> Raw:
+    async def _exchange(self, method: str, attempt: Attempt, **more: Any) -> Raw:
         body = bytearray()
-        async with self._session.request(method, self._url, allow_redirects=False, **more) as response:
+        more.update(allow_redirects=False, trace_request_ctx=attempt)
+        async with self._session.request(method, self._url, **more) as response:
             async for piece in response.content.iter_any():
                 body += piece
                 if len(body) > MAX_ANSWER:
@@ -194,19 +220,19 @@ class PollingClient(Client):
         """Publish; return the message's position. NotSent: surely not in the log. MaybeSent: nobody knows."""
         self._check_open()
         body = encoded(data, event)
-        trace = SimpleNamespace(left=False)
+        attempt = Attempt()
         try:
             async with asyncio.timeout(limit_s):
                 raw = await self._exchange(
                     "POST",
+                    attempt,
                     params=self._channel,
                     data=body,
                     headers={"Content-Type": "application/json"},
-                    trace_request_ctx=trace,
                 )
         except (aiohttp.ClientError, OSError, Unhealthy) as error:  # TimeoutError is an OSError
             why = f"no answer in {limit_s:g} s" if isinstance(error, TimeoutError) else sentence(error)
-            if not trace.left:
+            if not attempt.left:
                 raise NotSent(
                     f"Not sent: {why}. The request never left, so sending again is safe."
                 ) from error
@@ -226,12 +252,6 @@ class PollingClient(Client):
         if 400 <= raw.status < 500:
             raise NotSent(f"Not sent: {what}. It is not in the log.")
         raise MaybeSent(f"Maybe sent: {what}, which does not tell whether the message is in the log.")
-
-
-async def _note_that_it_left(session: object, context: Any, parameters: object) -> None:
-    """Called just before a request's head is written: what failed earlier has surely not left."""
-    if context.trace_request_ctx is not None:
-        context.trace_request_ctx.left = True
 
 
 # ---- reading, without a connection -------------------------------------------------------------------------
@@ -311,5 +331,5 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientResponseError):
         return f"the answer is not HTTP ({error.message})"
     if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | ConnectionError):
-        return "the connection was cut before the answer was complete"
+        return CUT
     return str(error) or type(error).__name__

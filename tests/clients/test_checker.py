@@ -122,10 +122,18 @@ def test_the_sentence_names_the_follower_the_fault_and_the_first_ids() -> None:
     assert str(report.followers["bob"]) == "8 received, all there, once and in order"
 
 
+def test_whoever_receives_follows_and_whoever_follows_is_owed_everything() -> None:
+    checker = DeliveryChecker()
+    checker.follower("carol")
+    checker.published(1)
+    checker.received("bob", 1)
+    report = checker.report()
+    assert report.followers["bob"]
+    assert report.followers["carol"].lost == (1,)
+
+
 def test_mistakes_in_using_the_checker_are_told() -> None:
     checker = DeliveryChecker()
-    with pytest.raises(KeyError, match="call follower"):
-        checker.received("bob", 1)
     checker.published(1)
     with pytest.raises(ValueError, match="published already"):
         checker.published(1)

@@ -161,6 +161,23 @@ async def test_no_server_at_all_is_an_error_without_an_address_in_it(
         assert url not in client.stats.last_error
 
 
+@pytest.mark.parametrize("answered_before", [0, 1])
+async def test_each_cut_is_one_error_with_one_wait_and_no_repeat_behind_the_policys_back(
+    server: ScriptedServer, time: Time, make: Callable[..., Any], answered_before: int
+) -> None:
+    def cut(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    server.script = [lambda _: answer("a-1")] * answered_before + [cut] * 4 + [lambda _: answer("a-2")]
+    async with make(server.url, backoff=Exponential(1, 8), **time.given) as client:
+        await client.take(answered_before + 1)
+    assert (client.stats.errors, client.stats.requests, len(server.asked)) == (4, *[answered_before + 5] * 2)
+    assert time.slept[-4:] == [1, 2, 4, 8]
+    assert "cut before the answer" in client.stats.last_error
+
+
 # ---- pace ----
 
 
@@ -427,14 +444,14 @@ async def test_close_from_another_task_ends_the_loop_in_order_and_frees_the_serv
         reader = asyncio.create_task(read())
         await until(lambda: len(server.asked) == 2)
         await client.close()
+        left = [task for task in asyncio.all_tasks() - before if "Client._step" in repr(task.get_coro())]
+        assert left == []  # close() returns when all is at rest, and not some time later
         assert await reader == "ended"
         await client.close()
     assert ids(got) == ["a-1"]
     await server.one_gone.wait()
     with pytest.raises(StopAsyncIteration):
         await anext(client)
-    ours = "Client._step"
-    assert not [task for task in asyncio.all_tasks() - before if ours in repr(task.get_coro())]
 
 
 async def test_closing_during_a_wait_between_questions_is_just_as_quick(server: ScriptedServer) -> None:
