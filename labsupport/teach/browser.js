@@ -142,14 +142,14 @@ function rowsView(box, most) {
 }
 
 const AsyncFunction = (async () => {}).constructor;
-const SOURCE = "your-cell.js"; // what the browser calls the code, in its errors and in its developer tools
+let runs = 0; // gives each run's code a name of its own, in errors and in the browser's developer tools
 
 // Errors in the code's own event handlers, which nobody awaits.
-function watchErrors(tell) {
-  const onError = (event) => event.filename?.includes(SOURCE) && tell(event.message);
+function watchErrors(source, tell) {
+  const onError = (event) => event.filename?.includes(source) && tell(event.message.replace(/^Uncaught /, ""));
   const onRejection = (event) => {
     const { name, message, stack = "" } = event.reason ?? {};
-    if (stack.includes(SOURCE) && name !== "AbortError") tell(`${name}: ${message}`);
+    if (stack.includes(source) && name !== "AbortError") tell(`${name}: ${message}`);
   };
   addEventListener("error", onError);
   addEventListener("unhandledrejection", onRejection);
@@ -212,7 +212,8 @@ function render({ model, el }) {
     const mine = {};
     let returned = false;
     const held = tools(abort.signal, way.direct, () => returned && finish(mine, "done", "Done."));
-    const unwatch = watchErrors((problem) => rows.add(`✗ ${problem}`));
+    const source = `your-cell-${(runs += 1)}.js`;
+    const unwatch = watchErrors(source, (problem) => rows.add(`✗ ${problem}`));
     const syncing = setInterval(sync, SYNC_MS);
     mine.end = () => {
       clearInterval(syncing);
@@ -229,8 +230,8 @@ function render({ model, el }) {
     sync("running");
     const given = { url: way.url, show: (row) => run === mine && rows.add(row), signal: abort.signal, ...held.given };
     try {
-      const source = `${model.get("code")}\n//# sourceURL=${SOURCE}`;
-      await new AsyncFunction(...Object.keys(given), source)(...Object.values(given));
+      const code = `${model.get("code")}\n//# sourceURL=${source}`;
+      await new AsyncFunction(...Object.keys(given), code)(...Object.values(given));
       returned = true;
       if (!held.busy()) finish(mine, "done", "Done.");
     } catch (error) {

@@ -164,7 +164,7 @@ def display_html(picture: str, says: str) -> None:
 def figure_html(fig: Figure, says: str) -> str:
     """The figure as HTML: an <img> with its words (JupyterLab drops <svg> from what is not trusted)."""
     check(fig, says)
-    settle(fig)
+    freeze(fig)
     alt = html.escape(f"{title_of(fig)}. {says}", quote=True)
     by_page = ".lab-figure img{color-scheme:light}" + theme.on_dark_pages(
         ".lab-figure img", "color-scheme:dark"
@@ -243,7 +243,7 @@ def settle(fig: Figure) -> None:
 
 
 def freeze(fig: Figure) -> None:
-    """Settle once and keep the layout: a live figure must not breathe while a slider moves."""
+    """Settle once and keep the layout: shown again it is the same, and live it does not breathe."""
     settle(fig)
     fig.set_layout_engine("none")
 

@@ -203,8 +203,9 @@ def control_for(name: str, spec: Slider) -> W.Widget:
     if spec.log:
         low, high = math.log10(spec.low), math.log10(spec.high)
         step = (high - low) / 100 if spec.step is None else spec.step
+        written = ",.0f" if spec.low >= 1 else ".3g"
         return W.FloatLogSlider(
-            value=spec.start, min=low, max=high, step=step, readout_format=".3~g", **common
+            value=spec.start, min=low, max=high, step=step, readout_format=written, **common
         )
     whole = all(isinstance(number, int) for number in (spec.low, spec.high, spec.start))
     if whole and (spec.step is None or isinstance(spec.step, int)):

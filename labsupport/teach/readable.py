@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 
 def readable(number: float, digits: int = 3) -> str:
-    """A number in at most `digits` significant digits, whole numbers in full: 12 000, 0.92, 3.5."""
-    if number == round(number) and abs(number) < 1e15:
-        return f"{round(number):,}".replace(",", "\N{NO-BREAK SPACE}").replace("-", "−")
-    text = f"{number:.{digits}g}"
-    if "e" in text and 1e-4 < abs(number) < 1e15:
-        text = f"{float(text):,.0f}".replace(",", "\N{NO-BREAK SPACE}")
+    """At most `digits` significant digits below 1 000, whole numbers above: 0.92, 3.5, 12 000."""
+    if not math.isfinite(number):
+        return str(number)
+    if number == round(number) or 1000 <= abs(number) < 1e15:
+        text = f"{round(number):,}".replace(",", "\N{NO-BREAK SPACE}")
+    else:
+        text = f"{number:.{digits}g}"
     return text.replace("-", "−")
 
 
 def with_unit(number: float, unit: str = "", digits: int = 3) -> str:
     """The number and its unit, if it has one."""
-    return f"{readable(number, digits)}{chr(160) if unit else ''}{unit}"
+    return readable(number, digits) + (f"\N{NO-BREAK SPACE}{unit}" if unit else "")
