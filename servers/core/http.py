@@ -24,13 +24,14 @@ from typing import Any
 from aiohttp import web
 
 from servers.core import lifeline
-from servers.core.connection import Connection
+from servers.core.connection import MAX_FIELDS, Connection
 
 MAX_BODY = 64 * 1024  # bytes of a request's body; a chat message is a hundredth of that
 MAX_DEPTH = 100  # levels of JSON in JSON; Python's own reader fails at about 1 000
 MAX_HEAD = 16 * 1024  # bytes of a request's header fields together; Node's limit, browsers stay far below
 BODY_S = 10.0  # seconds for a request's body
 TAKE_S = 30.0  # seconds for a client to take its answer
+SMALL = 32 * 1024  # bytes; asyncio makes a writer wait only behind 64 KiB, so that less needs no watching
 ENDING_S = 1.0  # seconds for requests under way when the server ends; lifeline.CLOSING_S is the hard limit
 
 _LOCAL_ORIGIN = re.compile(r"https?://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?")
@@ -80,7 +81,9 @@ def is_allowed(origin: str, more: Iterable[str] = ()) -> bool:
 def reply(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A JSON answer. `content` is the value, or its JSON text as bytes."""
     body = content if isinstance(content, bytes) else json.dumps(content, ensure_ascii=False).encode() + b"\n"
-    return web.Response(body=body, status=status, headers=headers, content_type="application/json")
+    return web.Response(
+        body=body, status=status, headers={"Content-Type": "application/json", **(headers or {})}
+    )
 
 
 class Parts(web.StreamResponse):
@@ -142,11 +145,13 @@ async def read_json(request: web.Request) -> Any:
         async with asyncio.timeout(BODY_S):
             raw = await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise Refusal(413, f"the body is larger than {MAX_BODY} bytes", "send smaller messages") from None
+        raw = bytes(MAX_BODY + 1)  # more than that came, and was not kept
     except TimeoutError:
         raise Refusal(408, f"the body took longer than {BODY_S:g} s", "send it in one go") from None
     except web.RequestPayloadError as error:
         raise Refusal(400, f"the body is not what the head announced: {error}", "check its length") from None
+    if len(raw) > MAX_BODY:
+        raise Refusal(413, f"the body is larger than {MAX_BODY} bytes", "send smaller messages")
     return parse_json(raw)
 
 
@@ -167,7 +172,9 @@ def with_etag(request: web.Request, tag: str, answer: Callable[[], web.StreamRes
 
 def application(allow_origin: Iterable[str] = ()) -> web.Application:
     """An aiohttp application with the limits, the error pages and the origin rules of this module."""
-    app = web.Application(middlewares=[_front_door], client_max_size=MAX_BODY)
+    app = web.Application(
+        middlewares=[_front_door], client_max_size=MAX_BODY + 1
+    )  # aiohttp 3.11 refuses from the limit on
     app[_ORIGINS] = frozenset(allow_origin)
     app[_ENDING] = asyncio.Event()
     app.on_response_prepare.append(_mark_for_browsers)
@@ -231,17 +238,27 @@ async def _front_door(request: web.Request, handler: Handler) -> web.StreamRespo
     if request.app[_ENDING].is_set():
         response.force_close()
     await response.prepare(request)
+    await _see_it_taken(request, response)
+    return response
+
+
+async def _see_it_taken(request: web.Request, response: web.StreamResponse) -> None:
+    """Write the answer. A client that does not read it within TAKE_S is cut off."""
+    transport = request.transport
+    if transport is None or transport.get_write_buffer_size() + (response.content_length or 0) < SMALL:
+        await response.write_eof()  # fits into the transport's buffer: there is nothing to wait for
+        return
     try:
         async with asyncio.timeout(TAKE_S):
             await response.write_eof()
     except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
+        transport.abort()
         raise ConnectionResetError("the client did not take its answer") from None
-    return response
 
 
 def _check_head(request: web.Request) -> None:
+    if len(request.raw_headers) > MAX_FIELDS:  # older versions of aiohttp do not count them
+        raise Refusal(431, f"the head has more than {MAX_FIELDS} fields", "send fewer")
     if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEAD:
         raise Refusal(431, f"the header fields are larger than {MAX_HEAD} bytes together", "send less")
     origin = request.headers.get("Origin", "")  # what is no page sends none

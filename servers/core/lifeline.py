@@ -36,7 +36,7 @@ from collections.abc import Callable
 
 PARENT_CHECK_S = 0.5  # seconds between looks at the parent; a look is one system call, so this costs nothing
 CLOSING_S = 2.0  # seconds to close in order; then the process is ended, so that no server is left behind
-BACKLOG = 2048  # connections that may wait for accept(); with asyncio's 100, 5 000 of them take 1.5 s, not 0.3
+BACKLOG = 2048  # connections that may wait for accept(); with asyncio's 100, 5 000 take 1.5 s instead of 0.3
 SIMPLE_LIMIT = 10_240  # descriptors; macOS calls its hard limit infinite, and accepts no more than this
 
 _PARENT = os.getppid()  # taken at import, so that a parent that dies while the server starts is noticed too

@@ -28,6 +28,8 @@ KEEP = 1000  # messages of history: at 10 messages/s, a client may be away for 1
 KEEP_BYTES = 8 << 20  # bytes of history: 128 messages of the largest size that the servers take (64 KiB)
 POLICIES = ("disconnect", "drop oldest", "drop newest", "keep latest", "wait")
 
+# Made once: json.dumps() makes a new encoder for each call that asks for more than its defaults.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _POSITION = re.compile(r"([A-Za-z0-9]{1,64})-(0|[1-9][0-9]{0,14})")
 
 
@@ -80,7 +82,7 @@ class Entry:
 
 def to_json(value: Any) -> bytes:
     """Compact JSON in UTF-8. Raises TypeError or ValueError for what JSON has no words for: a set, NaN."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _encode(value).encode()
 
 
 class MessageLog:
