@@ -6,6 +6,7 @@
 
 const BATCH_MS = 100; // rows are put into the page this often, however fast they come
 const SYNC_MS = 500; // and handed to Python this often
+const ERRORS_ARRIVE_MS = 20;
 const STREAMS_THROUGH_PROXY = 3; // a browser opens 6 connections to one HTTP/1.1 origin, and JupyterLab needs some
 
 function route(server, wanted) {
@@ -75,7 +76,9 @@ function tools(signal, direct, idle) {
   const given = {
     EventSource: LabEventSource,
     WebSocket: LabWebSocket,
-    fetch: (input, init = {}) => {
+    fetch: (...asked) => {
+      if (!asked.length) return fetch(); // the browser's own error, not a request for "undefined"
+      const [input, init = {}] = asked;
       const both = init.signal && AbortSignal.any ? AbortSignal.any([signal, init.signal]) : init.signal;
       return fetch(input, { ...init, signal: both ?? signal });
     },
@@ -102,12 +105,12 @@ function element(tag, className, text = "") {
 // One row: the seconds since the start, and text, or the fields of an object.
 function rowElement({ at, value }) {
   const row = element("div", "lab-row");
-  row.append(element("span", "lab-time", `${at.toFixed(2)} s`));
+  row.append(element("span", "lab-time", `${at.toFixed(2)} s`), " "); // spaces, for those who copy or listen
   if (value === null || typeof value !== "object") row.append(element("span", "", String(value)));
   else {
     for (const [name, content] of Object.entries(value)) {
       const text = typeof content === "string" ? content : JSON.stringify(content);
-      row.append(element("span", "lab-field", name), element("span", "", text));
+      row.append(element("span", "lab-field", name), " ", element("span", "", text), " ");
     }
   }
   return row;
@@ -211,7 +214,10 @@ function render({ model, el }) {
     const abort = new AbortController();
     const mine = {};
     let returned = false;
-    const held = tools(abort.signal, way.direct, () => returned && finish(mine, "done", "Done."));
+    // A moment later, since the browser tells of an error in a handler only after that handler has ended.
+    const doneIfIdle = () =>
+      setTimeout(() => returned && !held.busy() && finish(mine, "done", "Done."), ERRORS_ARRIVE_MS);
+    const held = tools(abort.signal, way.direct, doneIfIdle);
     const source = `your-cell-${(runs += 1)}.js`;
     const unwatch = watchErrors(source, (problem) => rows.add(`✗ ${problem}`));
     const syncing = setInterval(sync, SYNC_MS);
@@ -233,7 +239,7 @@ function render({ model, el }) {
       const code = `${model.get("code")}\n//# sourceURL=${source}`;
       await new AsyncFunction(...Object.keys(given), code)(...Object.values(given));
       returned = true;
-      if (!held.busy()) finish(mine, "done", "Done.");
+      doneIfIdle();
     } catch (error) {
       finish(mine, "failed", `✗ ${error.name}: ${error.message}.${advice(error, way)}`);
     }

@@ -16,6 +16,12 @@ from dataclasses import dataclass
 from labsupport.teach.readable import readable, with_unit
 
 INSIDE, OUTSIDE = "✓ yes", "✗ no"
+NEGLIGIBLE = 0.0005  # of the reference: a gap that would round to 0.0 % is shown as none
+
+
+def _signed(text: str) -> str:
+    """A signed figure as people write it: a true minus, and no sign on zero."""
+    return text[1:] if float(text[:-2]) == 0 else text.replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,10 @@ class Comparison:
             (self.reference_name, with_unit(self.reference, self.unit), "", "", "")
         ]
         for gap in self.gaps:
-            relative = "" if gap.relative is None else f"{100 * gap.relative:+.1f} %".replace("-", "−")
-            sign = "+" if gap.difference >= 0 else ""
-            difference = f"{sign}{with_unit(gap.difference, self.unit, 2)}"
+            relative = "" if gap.relative is None else _signed(f"{100 * gap.relative:+.1f} %")
+            negligible = abs(gap.difference) < NEGLIGIBLE * abs(gap.reference)
+            sign = "+" if gap.difference >= 0 and not negligible else ""
+            difference = f"{sign}{with_unit(0 if negligible else gap.difference, self.unit, 2)}"
             verdict = f"{INSIDE if gap.inside else OUTSIDE} ({gap.allowed})"
             rows.append((gap.source, with_unit(gap.value, self.unit), difference, relative, verdict))
         return rows

@@ -24,9 +24,11 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
+from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter
 from matplotlib.transforms import blended_transform_factory
 
 from labsupport.teach import svg, theme
+from labsupport.teach.readable import readable
 from labsupport.teach.theme import BAND, GROUND, INK, MARK, MUTED, PALETTE, RULE
 
 __all__ = [
@@ -238,6 +240,7 @@ def settle(fig: Figure) -> None:
     for ax in fig.axes:
         ax.patch.set_visible(False)
         _flatten_name(ax)
+        _plain_decades(ax)
     fig.draw_without_rendering()
     spread_labels(fig)
 
@@ -246,6 +249,14 @@ def freeze(fig: Figure) -> None:
     """Settle once and keep the layout: shown again it is the same, and live it does not breathe."""
     settle(fig)
     fig.set_layout_engine("none")
+
+
+def _plain_decades(ax: Axes) -> None:
+    """Write 0.1, 10, 1 000 on logarithmic axes: matplotlib's powers are formulas, which are not set here."""
+    for axis in (ax.xaxis, ax.yaxis):
+        if isinstance(axis.get_major_formatter(), LogFormatter):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: readable(value)))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def _flatten_name(ax: Axes) -> None:

@@ -75,3 +75,10 @@ def test_what_is_missing_is_said() -> None:
         compare(theory=1, measured=1)
     with pytest.raises(ValueError, match="5 % of zero is zero"):
         compare(theory=0, measured=1, tolerance=0.05)
+
+
+def test_a_gap_too_small_to_see_is_shown_as_none() -> None:
+    table = repr(compare(theory=0.92, simulated=0.919956, tolerance=0.02))
+    assert "e−05" not in table
+    assert "−0.0" not in table
+    assert "0.0 %" in table

@@ -133,6 +133,15 @@ def test_a_dollar_sign_is_money() -> None:
     assert "from $3 to $5" in picture(figures.figure_html(drawn(title="A server costs from $3 to $5"), SAYS))
 
 
+def test_a_logarithmic_axis_has_plain_numbers() -> None:
+    fig, ax = new("Over five decades", x="clients (count)", y="time (s)")
+    ax.loglog([1, 100_000], [0.1, 10])
+    page = picture(figures.figure_html(fig, SAYS))
+    assert ">10\N{NO-BREAK SPACE}000<" in page
+    assert ">0.1<" in page
+    assert "mathdefault" not in page
+
+
 def test_a_figure_is_small() -> None:
     fig, ax = new("Four transports", x="time (s)", y="delay (ms)")
     at = np.linspace(0, 60, 500)
@@ -216,3 +225,17 @@ def test_the_live_picture_is_an_image_with_words_and_no_style_of_its_own() -> No
     assert root.attrib["class"] == "lab-plot"
     assert root.attrib["aria-label"] == 'ninety "two" of 100'
     assert "<style" not in page  # inside a page it would reach every other drawing
+
+
+def test_a_logarithmic_axis_is_written_in_plain_numbers() -> None:
+    fig, ax = new("It doubles", x="time (s)", y="requests (1/s)")
+    ax.plot([0.1, 10_000], [1, 2])
+    ax.set_xscale("log")
+    picture = figure_html(fig, "It doubles.")
+    assert "mathdefault" not in base64_text(picture)
+    assert [label.get_text() for label in ax.get_xticklabels()][1:3] == ["0.1", "1"]
+
+
+def base64_text(picture: str) -> str:
+    """The drawing inside the <img>."""
+    return base64.b64decode(picture.partition("base64,")[2].partition('"')[0]).decode()
