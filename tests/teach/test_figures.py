@@ -225,17 +225,3 @@ def test_the_live_picture_is_an_image_with_words_and_no_style_of_its_own() -> No
     assert root.attrib["class"] == "lab-plot"
     assert root.attrib["aria-label"] == 'ninety "two" of 100'
     assert "<style" not in page  # inside a page it would reach every other drawing
-
-
-def test_a_logarithmic_axis_is_written_in_plain_numbers() -> None:
-    fig, ax = new("It doubles", x="time (s)", y="requests (1/s)")
-    ax.plot([0.1, 10_000], [1, 2])
-    ax.set_xscale("log")
-    picture = figure_html(fig, "It doubles.")
-    assert "mathdefault" not in base64_text(picture)
-    assert [label.get_text() for label in ax.get_xticklabels()][1:3] == ["0.1", "1"]
-
-
-def base64_text(picture: str) -> str:
-    """The drawing inside the <img>."""
-    return base64.b64decode(picture.partition("base64,")[2].partition('"')[0]).decode()
