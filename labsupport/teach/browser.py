@@ -59,7 +59,8 @@ class BrowserRun(anywidget.AnyWidget):
     def words(self) -> str:
         """The same at each run: no port, no rows."""
         lines = len(self.code.strip().splitlines())
-        return f"JavaScript for your own browser ({lines} lines): run this cell, then press Start."
+        length = "1 line" if lines == 1 else f"{lines} lines"
+        return f"JavaScript for your own browser ({length}): run this cell, then press Start."
 
     def __repr__(self) -> str:
         return self.words()

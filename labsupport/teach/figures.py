@@ -22,9 +22,10 @@ import numpy as np
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.category import StrCategoryFormatter
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
-from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter, ScalarFormatter
 from matplotlib.transforms import blended_transform_factory
 
 from labsupport.teach import svg, theme
@@ -41,6 +42,7 @@ Kind = Literal["theory", "simulated", "measured"]
 theme.use()
 
 EDGE = 0.0125  # of the figure's width: where title and vertical axis' name begin
+PANEL_PAD_PT = 26.0  # room for the axis' name between a panel and its title
 LINE_HEIGHT_PT = 13.0  # two labels closer than this would touch
 TITLE_CHARS_PER_IN = 9.0  # bold 12 pt in DejaVu, the widest font that a browser may use
 
@@ -69,7 +71,9 @@ def new(
     if title:
         set_title(fig, title)
     for ax in np.atleast_1d(axes).flat:
-        ax.set(xlabel=x, ylabel=y)
+        place = ax.get_subplotspec()  # axes that share their numbers share their name, too
+        ax.set_xlabel(x if place.is_last_row() or not subplots.get("sharex") else "")
+        ax.set_ylabel(y if place.is_first_col() or not subplots.get("sharey") else "")
         for axis, most in ((ax.xaxis, 7), (ax.yaxis, 5)):  # few round numbers: calm, and quick to redraw
             axis.get_major_locator().set_params(nbins=most, steps=[1, 2, 5, 10])
     return fig, axes
@@ -237,10 +241,14 @@ def check_names(fig: Figure) -> None:
 def settle(fig: Figure) -> None:
     """Lay the figure out: vertical axes' names lie flat above them, labels at line ends give way."""
     fig.patch.set_visible(False)  # the page's ground, or the card that svg.standalone draws
+    panels = [ax for ax in fig.axes if ax.get_title("left")]
+    if any(ax.get_ylabel() for ax in panels):  # the name of a panel goes above the name of its axis
+        for ax in panels:
+            ax.set_title(ax.get_title("left"), loc="left", pad=PANEL_PAD_PT)
     for ax in fig.axes:
         ax.patch.set_visible(False)
+        _plain_numbers(ax)
         _flatten_name(ax)
-        _plain_decades(ax)
     fig.draw_without_rendering()
     spread_labels(fig)
 
@@ -251,12 +259,29 @@ def freeze(fig: Figure) -> None:
     fig.set_layout_engine("none")
 
 
-def _plain_decades(ax: Axes) -> None:
-    """Write 0.1, 10, 1 000 on logarithmic axes: matplotlib's powers are formulas, which are not set here."""
+class _Plain(ScalarFormatter):
+    """1 000 000 instead of 1.0 with "1e6" in a corner."""
+
+    def __call__(self, value: float, position: int | None = None) -> str:
+        text = super().__call__(value, position)
+        return re.sub(r"(?<=\d)(?=(?:\d{3})+$)", "\N{NO-BREAK SPACE}", text) if "." not in text else text
+
+
+def _plain_numbers(ax: Axes) -> None:
+    """Write 0.1, 10, 1 000 on logarithmic axes, too: powers would be formulas, which are not set here.
+
+    An axis of words gets no grid: the lines belong to the numbers beside it.
+    """
     for axis in (ax.xaxis, ax.yaxis):
-        if isinstance(axis.get_major_formatter(), LogFormatter):
+        formatter = axis.get_major_formatter()
+        if isinstance(formatter, LogFormatter):
             axis.set_major_formatter(FuncFormatter(lambda value, _: readable(value)))
             axis.set_minor_formatter(NullFormatter())
+        elif type(formatter) is ScalarFormatter:
+            axis.set_major_formatter(_Plain())
+        elif isinstance(formatter, StrCategoryFormatter):
+            axis.grid(visible=False)
+            (ax.yaxis if axis is ax.xaxis else ax.xaxis).grid(visible=True)
 
 
 def _flatten_name(ax: Axes) -> None:

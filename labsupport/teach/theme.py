@@ -85,6 +85,8 @@ STYLE: Final[dict[Any, Any]] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.grid.axis": "y",
+    "axes.formatter.useoffset": False,
+    "axes.formatter.limits": (-5, 12),  # powers of ten: within, numbers are written in full
     "axes.xmargin": 0.015,  # a line ends where its name begins
     "grid.color": RULE,
     "grid.linewidth": 0.8,

@@ -142,6 +142,40 @@ def test_a_logarithmic_axis_has_plain_numbers() -> None:
     assert "mathdefault" not in page
 
 
+def test_large_numbers_are_written_in_full_and_grouped() -> None:
+    fig, ax = new("A million", x="clients (count)", y="share (%)")
+    ax.set(xlim=(0, 1_000_000), ylim=(0, 0.5))
+    page = picture(figures.figure_html(fig, SAYS))
+    assert ">1\N{NO-BREAK SPACE}000\N{NO-BREAK SPACE}000<" in page
+    assert ">0.5<" in page
+    assert ">1e6<" not in page
+
+
+def test_axes_that_share_their_numbers_share_their_name() -> None:
+    fig, axes = new("Two panels", x="time (s)", y="share (%)", columns=2, sharey=True)
+    assert [ax.get_ylabel() for ax in axes] == ["share (%)", ""]
+    assert [ax.get_xlabel() for ax in axes] == ["time (s)", "time (s)"]
+    figures.check(fig, SAYS)
+
+
+def test_the_name_of_a_panel_does_not_lie_on_the_name_of_its_axis() -> None:
+    fig, axes = new("Two panels", x="time (s)", y="share (%)", columns=2)
+    for ax in axes:
+        ax.set_title("one message a minute")
+    figures.settle(fig)
+    for ax in axes:
+        [title] = [text for text in ax.get_children() if text.__dict__.get("_text") == ax.get_title("left")]
+        assert title.get_window_extent().y0 >= ax.yaxis.label.get_window_extent().y1
+
+
+def test_the_grid_belongs_to_the_numbers_and_not_to_the_words() -> None:
+    fig, ax = new("Two ways to ask", x="requests (per s)")
+    ax.barh(["short polling", "long polling"], [20, 3])
+    figures.settle(fig)
+    assert not any(line.get_visible() for line in ax.get_ygridlines())
+    assert all(line.get_visible() for line in ax.get_xgridlines())
+
+
 def test_a_figure_is_small() -> None:
     fig, ax = new("Four transports", x="time (s)", y="delay (ms)")
     at = np.linspace(0, 60, 500)
