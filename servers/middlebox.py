@@ -22,7 +22,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import json
 import os
 import random
 import socket
@@ -35,9 +34,10 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from servers.core import lifeline
+from servers.core import http, lifeline
 from servers.core.faults import Faults, changed, response_is_whole
 from servers.core.recording import Recording
+from servers.core.sleeper import Sleeper
 
 CHUNK = 65_536  # bytes read at once, and what may wait in one direction; beyond, the sender waits
 MAX_DELAYED = 4 << 20  # bytes that may be on their way in one direction during a delay: 4 MiB/s at 1 s
@@ -46,29 +46,6 @@ MAX_CONNECTIONS = 8_000  # two descriptors each, of the 20 000 that a process ma
 SLICE_S = 0.02  # seconds' worth of a throttled line in one write: smoother than an eye can see
 LINGER_S = 1.0  # seconds that a cut connection goes on swallowing: to close with bytes unread sends a RST
 RST = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # SO_LINGER: close at once, with a RST
-
-
-class Sleeper:
-    """Waits for a condition or a time, either of which may change under way; poke() makes it look again."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock, self.wake = clock, asyncio.Event()
-
-    def poke(self) -> None:
-        self.wake.set()
-        self.wake = asyncio.Event()
-
-    async def until(self, ready: Callable[[], object]) -> None:
-        while not ready():
-            await self.wake.wait()
-
-    async def pause(self, since: float, seconds: Callable[[], float]) -> float:
-        """Wait until `seconds()` have passed since `since`. Returns when that was."""
-        while (left := since + seconds() - self.clock()) > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self.wake.wait()
-        return since + seconds()
 
 
 class Piece(NamedTuple):
@@ -93,6 +70,9 @@ class Pipe(Sleeper):
         self.read = self.waiting = self.dropped = self.writes = 0
         self.line_free = 0.0  # when a throttled line has sent what came before
         self.ended = self.lost = self.is_tunnel = False
+
+    def counts(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in ("read", "waiting", "dropped", "writes", "lost")}
 
     def silent(self) -> bool:
         """Whether nothing passes. What was lost stays lost: TCP never shows a stream that has a hole."""
@@ -252,18 +232,8 @@ class Link:
 
     def summary(self) -> dict[str, Any]:
         now = self.box.clock()
-        pipes = {
-            pipe.direction: {
-                name: getattr(pipe, name) for name in ("read", "waiting", "dropped", "writes", "lost")
-            }
-            for pipe in (self.up, self.down)
-        }
-        return {
-            "connection": self.number,
-            "age_s": now - self.opened,
-            "idle_s": now - self.last_byte,
-            **pipes,
-        }
+        ages = {"age_s": now - self.opened, "idle_s": now - self.last_byte}
+        return {"connection": self.number, **ages, "up": self.up.counts(), "down": self.down.counts()}
 
 
 async def swallow(reader: asyncio.StreamReader) -> None:
@@ -350,74 +320,46 @@ def control(box: Middlebox, target: str) -> web.Application:
     async def faults(request: web.Request) -> web.Response:
         try:
             if request.method == "PUT":
-                await box.switch(changed(box.faults, await body_of(request)))
+                await box.switch(changed(box.faults, await http.read_json(request)))
             elif request.method == "DELETE":
                 await box.switch(Faults())
         except ValueError as error:
-            return web.json_response({"error": str(error), "try": '{"delay_s": 0.2}'}, status=400)
-        return web.json_response(dataclasses.asdict(box.faults))
+            raise http.Refusal(400, str(error), '{"delay_s": 0.2}') from None
+        return http.reply(dataclasses.asdict(box.faults))
 
     async def end(request: web.Request) -> web.Response:
         links = list(box.links.values())
         for link in links:
             link.cut() if request.path == "/cut" else link.reset()
-        return web.json_response({"ended": len(links)})
+        return http.reply({"ended": len(links)})
 
     async def connections(request: web.Request) -> web.Response:
-        return web.json_response({"connections": [link.summary() for link in box.links.values()]})
+        return http.reply({"connections": [link.summary() for link in box.links.values()]})
 
     async def recording(request: web.Request) -> web.Response:
         if request.method == "DELETE":
             box.recording.begin(box.links)
-            return web.json_response({})
-        body = await asyncio.to_thread(box.recording.as_json, target)
-        return web.Response(body=body, content_type="application/json")
+            return http.reply({})
+        return http.reply(await asyncio.to_thread(box.recording.as_json, target))
 
-    app = web.Application(middlewares=[own_pages_only])
-    for method, path, handler in (
-        ("GET", "/faults", faults),
-        ("PUT", "/faults", faults),
-        ("DELETE", "/faults", faults),
-        ("POST", "/cut", end),
-        ("POST", "/reset", end),
-        ("GET", "/connections", connections),
-        ("GET", "/recording", recording),
-        ("DELETE", "/recording", recording),
-    ):
-        app.router.add_route(method, path, handler)
+    app = http.application()
+    app.add_routes([web.route(method, "/faults", faults) for method in ("GET", "PUT", "DELETE")])
+    app.add_routes([web.post("/cut", end), web.post("/reset", end), web.get("/connections", connections)])
+    app.add_routes([web.route(method, "/recording", recording) for method in ("GET", "DELETE")])
     return app
 
 
-async def body_of(request: web.Request) -> Any:
-    try:
-        return json.loads(await request.read())
-    except ValueError:
-        raise ValueError("expected a body in JSON, and this is none") from None
-
-
-@web.middleware
-async def own_pages_only(request: web.Request, handler: Any) -> web.StreamResponse:
-    for name, address in (("Origin", request.headers.get("Origin")), ("Host", f"//{request.host}")):
-        host = urllib.parse.urlsplit(address or "//localhost").hostname or ""
-        if not lifeline.is_loopback(host):
-            return web.json_response({"error": f"{name} {host!r} is not this machine"}, status=403)
-    response: web.StreamResponse = await handler(request)
-    return response
-
-
 async def run(box: Middlebox, target: str, relay: socket.socket, switchboard: socket.socket) -> None:
-    stop = asyncio.Event()
-    lifeline.watch(stop)
-    runner = web.AppRunner(control(box, target))
-    await runner.setup()
-    await web.SockSite(runner, switchboard).start()
-    await box.listen(relay)
-    watching = asyncio.create_task(box.watch_idle())
-    lifeline.announce(lifeline.url_of(relay), control=lifeline.url_of(switchboard))
-    await stop.wait()
-    watching.cancel()
-    box.close()
-    await runner.cleanup()
+    async with http.serving(control(box, target), switchboard) as control_url:
+        await box.listen(relay)
+        watching = asyncio.create_task(box.watch_idle())
+        stop = asyncio.Event()
+        lifeline.watch(stop)
+        where = urllib.parse.urlsplit(target)
+        lifeline.announce(lifeline.url_of(relay, where.scheme) + where.path, control=control_url)
+        await stop.wait()
+        watching.cancel()
+        box.close()
 
 
 def main() -> None:

@@ -145,6 +145,7 @@ def test_an_interrupt_while_a_server_starts_leaves_none_behind(
     notebook: Notebook, tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "servers").mkdir()
+    (tmp_path / "servers" / "__init__.py").touch()
     says_its_pid = "open('pid', 'w').write(str(os.getpid())); os.rename('pid', 'mute')"
     (tmp_path / "servers" / "mute.py").write_text(f"import os, time; {says_its_pid}; time.sleep(1000)")
     notebook.run("from labsupport import processes; import pathlib")
