@@ -24,7 +24,6 @@ import contextlib
 import ipaddress
 import json
 import os
-import queue
 import select
 import signal
 import socket
@@ -32,13 +31,14 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable
 
 PARENT_CHECK_S = 0.5  # seconds between looks at the parent; a look is one system call, so this costs nothing
 CLOSING_S = 2.0  # seconds to close in order; then the process is ended, so that no server is left behind
 BACKLOG = 2048  # connections that may wait for accept(); with asyncio's 100, 5 000 take 1.5 s instead of 0.3
 SIMPLE_LIMIT = 10_240  # descriptors; macOS calls its hard limit infinite, and accepts no more than this
 
+_END = 0  # no signal has this number
+_KEPT: list[socket.socket] = []  # a socket that nothing refers to is closed
 _PARENT = os.getppid()  # taken at import, so that a parent that dies while the server starts is noticed too
 
 
@@ -127,20 +127,29 @@ def watch(stop: asyncio.Event) -> None:
     From the moment it is set, the process has CLOSING_S seconds to end by itself.
     """
     loop = asyncio.get_running_loop()
-    ending: queue.SimpleQueue[None] = queue.SimpleQueue()  # its put() is safe inside a signal handler
+    asked, ask = socket.socketpair()  # a byte sent into `ask` is the wish to end
+    ask.setblocking(False)
 
-    def end() -> None:
-        ending.put(None)
+    def end_when_asked() -> None:
+        while asked.recv(1)[0] not in (_END, signal.SIGTERM, signal.SIGINT):
+            pass
         with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is left to stop
             loop.call_soon_threadsafe(stop.set)
+        time.sleep(CLOSING_S)
+        print(f"closing took more than {CLOSING_S:g} s, so the server was ended", file=sys.stderr, flush=True)
+        os._exit(1)
 
-    threading.Thread(target=_limit_the_closing, args=(ending,), name="closing limit", daemon=True).start()
-    # Not loop.add_signal_handler: that needs Unix, and a loop which no handler keeps busy.
+    # Python sends the number of each signal into `ask` by itself, in the instant that it comes. A handler in
+    # Python would run only when the main thread gets to it: not while a request keeps the loop busy, and not
+    # if the signal falls into the gap between its last look at signals and its wait for the next event.
+    signal.set_wakeup_fd(ask.fileno(), warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's nohup or `&` asks to be left alone
-            signal.signal(number, lambda *_: end())
+            signal.signal(number, lambda *_: None)
+    threading.Thread(target=end_when_asked, name="end", daemon=True).start()
     if _stdin_is_a_lifeline():
-        threading.Thread(target=_wait_for_the_end, args=(end,), name="life-line", daemon=True).start()
+        threading.Thread(target=_watch_stdin, args=(ask,), name="life-line", daemon=True).start()
+    _KEPT.append(ask)
 
 
 def _stdin_is_a_lifeline() -> bool:
@@ -153,8 +162,8 @@ def _stdin_is_a_lifeline() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-def _wait_for_the_end(end: Callable[[], None]) -> None:
-    """Call `end` when stdin ends or the parent is gone. What is written to stdin is thrown away."""
+def _watch_stdin(ask: socket.socket) -> None:
+    """Ask for the end when stdin ends or the parent is gone. What is written to stdin is thrown away."""
     while not parent_gone():
         # With a time limit, since a process forked by our parent may hold the pipe open after its death.
         if os.name == "posix" and not select.select([0], [], [], PARENT_CHECK_S)[0]:
@@ -165,14 +174,7 @@ def _wait_for_the_end(end: Callable[[], None]) -> None:
                 break
         except OSError:
             break
-    end()
-
-
-def _limit_the_closing(ending: "queue.SimpleQueue[None]") -> None:
-    ending.get()
-    time.sleep(CLOSING_S)
-    print(f"closing took more than {CLOSING_S:g} s, so the server was ended", file=sys.stderr, flush=True)
-    os._exit(1)
+    ask.send(bytes([_END]))
 
 
 class _Parser(argparse.ArgumentParser):
