@@ -45,6 +45,7 @@ MAX_HELD = 1 << 20  # bytes of a response that `buffer` holds back; more of it p
 MAX_CONNECTIONS = 8_000  # two descriptors each, of the 20 000 that a process may have on some machines
 SLICE_S = 0.02  # seconds' worth of a throttled line in one write: smoother than an eye can see
 LINGER_S = 1.0  # seconds that a cut connection goes on swallowing: to close with bytes unread sends a RST
+HINT_S = 0.2  # seconds that both sides have to close, when the box itself ends
 RST = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # SO_LINGER: close at once, with a RST
 
 
@@ -282,6 +283,7 @@ class Middlebox(Sleeper):
             await link.run()
         finally:
             del self.links[number]
+            self.poke()
 
     async def switch(self, faults: Faults) -> None:
         if faults.refuse and not self.faults.refuse:
@@ -298,10 +300,17 @@ class Middlebox(Sleeper):
         for sleeper in (self, *(pipe for link in self.links.values() for pipe in (link.up, link.down))):
             sleeper.poke()
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Cut all links, and reset those whose sides do not take the hint."""
         self.listening.close()
         for link in self.links.values():
             link.cut()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HINT_S):
+                await self.until(lambda: not self.links)
+        for link in self.links.values():
+            link.reset()
+        await self.until(lambda: not self.links)
 
     async def watch_idle(self) -> None:
         while True:
@@ -359,7 +368,7 @@ async def run(box: Middlebox, target: str, relay: socket.socket, switchboard: so
         lifeline.announce(lifeline.url_of(relay, where.scheme) + where.path, control=control_url)
         await stop.wait()
         watching.cancel()
-        box.close()
+        await box.close()
 
 
 def main() -> None:

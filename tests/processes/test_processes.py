@@ -4,6 +4,8 @@ The servers here are small scripts in a servers/ folder of the test's own, each 
 """
 
 import contextlib
+import http.client
+import json
 import os
 import pathlib
 import signal
@@ -13,13 +15,15 @@ import sys
 import threading
 import time
 import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from labsupport import processes
-from labsupport.processes import Server, ServerError, middlebox, serve, stop_all
+from labsupport.processes import Middlebox, Server, ServerError, middlebox, serve, stop_all
 
+ROOT = processes.ROOT
 PATIENCE_S = 20  # seconds for what must happen; nothing here waits for it to pass
 
 SERVER = """
@@ -64,6 +68,7 @@ def traits(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     for name, trait in TRAITS.items():
         (folder / f"{name}.py").write_text(SERVER + trait, encoding="utf-8")
     monkeypatch.setattr(processes, "ROOT", tmp_path)
+    monkeypatch.setattr(processes, "_RUNNING", {})  # stop_all() is not to end what other tests use
     yield
     stop_all()
 
@@ -354,7 +359,7 @@ class TestMiddlebox:
     @pytest.fixture
     def target(self, traits: None, monkeypatch: pytest.MonkeyPatch) -> Server:
         server = serve("echoes")
-        monkeypatch.undo()  # the middlebox is in the real servers folder
+        monkeypatch.setattr(processes, "ROOT", ROOT)  # the middlebox is in the real servers folder
         return server
 
     def test_it_relays_and_records(self, target: Server) -> None:
@@ -413,6 +418,48 @@ class TestMiddlebox:
         assert (box.url, box.info["control"]) == (url, control)
         assert box.faults["delay_s"] == 0
         assert ask(box.url, b"hi") == b"hi"
+
+    def test_it_ends_without_a_word_whatever_is_open(self, target: Server) -> None:
+        box = middlebox(target)
+        address = urllib.parse.urlsplit(box.url)
+        target.pause()
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(socket.create_connection((address.hostname, address.port), PATIENCE_S))
+            becomes(lambda: len(box.connections()) == 20)
+            box.stop()
+        assert box.log == []
+
+    def test_a_buffering_box_that_splits_lets_real_polls_pass_on_one_connection(self, target: Server) -> None:
+        with serve("short_polling", instance="boxed") as server:
+            box = middlebox(server)
+            box.set(buffer=True, split=True)
+            address = urllib.parse.urlsplit(box.url)
+            browser = http.client.HTTPConnection(str(address.hostname), address.port, timeout=PATIENCE_S)
+            with contextlib.closing(browser):
+                for _ in range(3):
+                    browser.request("GET", "/messages")
+                    answer = browser.getresponse()
+                    assert answer.status == 200
+                    assert json.load(answer)["messages"] == []
+            assert {record["connection"] for record in box.recording()["records"]} == {1}
+
+    @pytest.mark.parametrize("end", [Middlebox.cut, Middlebox.reset])
+    def test_a_parked_question_is_let_go_when_its_connection_is_ended(
+        self, target: Server, end: Callable[[Middlebox], None]
+    ) -> None:
+        def waiting() -> int:
+            with urllib.request.urlopen(f"{server.url}/stats", timeout=PATIENCE_S) as answer:
+                return int(json.load(answer)["waiting"])
+
+        with serve("long_polling", instance="boxed") as server:
+            box = middlebox(server)
+            address = urllib.parse.urlsplit(box.url)
+            with socket.create_connection((address.hostname, address.port), PATIENCE_S) as sock:
+                sock.sendall(b"GET /messages?wait=30 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                becomes(lambda: waiting() == 1)
+                end(box)
+                becomes(lambda: waiting() == 0)
 
     def test_a_box_that_has_ended_says_so(self, target: Server) -> None:
         box = middlebox(target)

@@ -9,7 +9,9 @@ import contextlib
 import dataclasses
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
+from random import Random
 
 import aiohttp
 import pytest
@@ -54,16 +56,17 @@ class End:
 class Road:
     """A client's place, a box, and a target whose ends the test holds in its hands."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
         self.now = 1000.0
+        self.clock = clock or (lambda: self.now)
+        self.links: list[middlebox.Link] = []
         self.accepted: asyncio.Queue[End] = asyncio.Queue()
         self.ends: list[End] = []
 
     async def open(self) -> None:
         self.target = await asyncio.start_server(self.accept, "127.0.0.1", 0)
-        self.box = middlebox.Middlebox(
-            "127.0.0.1", self.target.sockets[0].getsockname()[1], clock=lambda: self.now
-        )
+        port = self.target.sockets[0].getsockname()[1]
+        self.box = middlebox.Middlebox("127.0.0.1", port, clock=self.clock)
         await self.box.listen(lifeline.listener("127.0.0.1", 0))
         self.idle = asyncio.create_task(self.box.watch_idle())
 
@@ -76,11 +79,13 @@ class Road:
             client = End(*await asyncio.open_connection(*self.box.address[:2]))
             server = await self.accepted.get()
         self.ends += [client, server]
-        known = {id(link) for link in getattr(self, "links", [])}
-        await becomes(lambda: any(id(link) not in known for link in self.box.links.values()))
-        (link,) = [link for link in self.box.links.values() if id(link) not in known]
-        self.links = [*getattr(self, "links", []), link]
+        await becomes(self.unknown)
+        (link,) = self.unknown()
+        self.links.append(link)
         return client, server, link
+
+    def unknown(self) -> list[middlebox.Link]:
+        return [link for link in self.box.links.values() if link not in self.links]
 
     async def switch(self, **faults: object) -> None:
         await self.box.switch(changed(self.box.faults, faults))
@@ -92,10 +97,10 @@ class Road:
     async def close(self) -> None:
         self.idle.cancel()
         self.target.close()
-        self.box.close()
         for end in self.ends:
             end.reset()
-        await becomes(lambda: not self.box.links)
+        async with asyncio.timeout(PATIENCE_S):
+            await self.box.close()
 
 
 @pytest.fixture
@@ -271,6 +276,43 @@ async def test_throttle_lets_so_many_bytes_pass_in_so_many_seconds(road: Road) -
     assert await server.receive(passed) == b"x" * passed
     await road.switch(bytes_per_s=None)
     assert await server.receive(1000 - passed) == b"x" * (1000 - passed)
+
+
+async def test_however_faults_are_switched_no_byte_is_lost_doubled_or_out_of_place() -> None:
+    random = Random(7)
+    choices: list[dict[str, object]] = [
+        {"delay_s": 0.003},
+        {"delay_s": None},
+        {"jitter_s": 0.002},
+        {"jitter_s": None},
+        {"bytes_per_s": 2_000_000},
+        {"bytes_per_s": None},
+        {"split": True},
+        {"split": False},
+        {"buffer": True},
+        {"buffer": False},
+        {"refuse": True},
+        {"refuse": False},
+    ]
+    road = Road(time.monotonic)
+    await road.open()
+    pairs = [await road.connect() for _ in range(3)]
+    ends = [end for client, server, _ in pairs for end in (client, server)]
+    receiving = asyncio.gather(*(end.rest() for end in ends))
+    sent = random.randbytes(300_000)
+    passed = set()
+    for start in range(0, len(sent), 3000):
+        await road.switch(**random.choice(choices))
+        for end in ends:
+            end.writer.write(sent[start : start + 3000])
+        await asyncio.sleep(0.002)  # a pace, not a wait: something passes under each set of faults
+        passed.add(sum(link.up.writes for *_, link in pairs))
+    assert len(passed) > 50, "the faults were switched while nothing was under way"
+    for end in ends:
+        end.writer.write_eof()
+    await road.box.switch(Faults())
+    assert set(await receiving) == {sent}
+    await road.close()
 
 
 # Silence
@@ -540,6 +582,19 @@ async def test_reset_is_a_reset_to_both_sides(road: Road) -> None:
         with pytest.raises(ConnectionResetError):
             await end.rest()
     await becomes(lambda: not road.box.links)
+
+
+async def test_a_box_that_ends_cuts_its_links_and_waits_for_no_side(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middlebox, "LINGER_S", 1000)
+    monkeypatch.setattr(middlebox, "HINT_S", 0.01)
+    client, server, _ = await road.connect()
+    async with asyncio.timeout(PATIENCE_S):
+        await road.box.close()
+    assert not road.box.links
+    assert await client.rest() == b""
+    assert await server.rest() == b""
 
 
 # Recording
