@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: lab test lint bench notebooks students clean
+.PHONY: lab test lint notebooks clean
 .DEFAULT_GOAL := lab
 
 # One clear sentence where something is missing, then the locked packages, then the project itself.
