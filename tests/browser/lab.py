@@ -39,7 +39,9 @@ REDRAW_LIMIT_MS = 10_000  # tells a slow machine from a picture that stands stil
 
 WIDTH_PX, HEIGHT_PX = 1280, 1600
 FRAME_PX = 140  # JupyterLab's menu, tabs, toolbar and status bar
-TALLEST_PX = 12_000  # Chromium's pictures end at 16 384; a longer chapter is shown in parts
+TALLEST_PX = (
+    8_000  # taller ones are hard to look at (and Chromium ends at 16 384): a long chapter comes in parts
+)
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CHROMIUM_FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -113,8 +115,7 @@ def jupyterlab(root: Path) -> Iterator[Lab]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            pump.join(5)
-            process.stdout.close()  # type: ignore[union-attr]
+            pump.join(5)  # the kernels hold the pipe, too, until they have noticed that JupyterLab is gone
 
 
 def _own_folders(folder: Path) -> dict[str, str]:
@@ -134,10 +135,12 @@ def _own_folders(folder: Path) -> dict[str, str]:
 
 
 def _pump(process: subprocess.Popen[str], log: deque[str], address: queue.Queue[str | None]) -> None:
-    for line in process.stdout or []:
-        log.append(line)
-        if found := re.search(r"(http://127\.0\.0\.1:\d+)/lab\?token=", line):
-            address.put(found[1])
+    assert process.stdout is not None
+    with process.stdout as lines:
+        for line in lines:
+            log.append(line)
+            if found := re.search(r"(http://127\.0\.0\.1:\d+)/lab\?token=", line):
+                address.put(found[1])
     address.put(None)
 
 
@@ -253,10 +256,11 @@ class Notebook:
         stem.parent.mkdir(parents=True, exist_ok=True)
         total: int = await self.page.evaluate("() => labTest.height()")
         parts = math.ceil(total / TALLEST_PX)
-        await self.page.set_viewport_size({"width": WIDTH_PX, "height": min(total, TALLEST_PX) + FRAME_PX})
+        height = math.ceil(total / parts)
+        await self.page.set_viewport_size({"width": WIDTH_PX, "height": height + FRAME_PX})
         shots = []
         for part in range(parts):
-            await self.page.evaluate("top => labTest.scrollTo(top)", part * TALLEST_PX)
+            await self.page.evaluate("top => labTest.scrollTo(top)", part * height)
             shots.append(stem.with_name(f"{stem.name}-{part + 1}.png" if parts > 1 else f"{stem.name}.png"))
             await self.page.screenshot(path=shots[-1])
         await self.page.set_viewport_size({"width": WIDTH_PX, "height": HEIGHT_PX})
