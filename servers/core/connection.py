@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 class Connection(web.RequestHandler):
     """One client's connection. The deadline of a later head is IDLE_S, which aiohttp counts by itself."""
 
-    __slots__ = ("_deaf", "_head_timer", "heard")
+    __slots__ = ("_deaf", "head_timer", "heard")
 
     def __init__(self, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -39,7 +39,7 @@ class Connection(web.RequestHandler):
         )
         self.heard = False
         self._deaf = False
-        self._head_timer: asyncio.TimerHandle | None = loop.call_later(HEAD_S, self.head_is_late)
+        self.head_timer: asyncio.TimerHandle | None = loop.call_later(HEAD_S, self.head_is_late)
 
     def data_received(self, data: bytes) -> None:
         self.heard = True
@@ -50,13 +50,20 @@ class Connection(web.RequestHandler):
         self.head_arrived()
         super().connection_lost(exc)
 
+    def stop_listening(self) -> None:
+        """Throw away what the client still sends: behind an answer without an end, it would only pile up.
+
+        That the client goes away is noticed all the same.
+        """
+        self._deaf = True
+
     def head_arrived(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self.head_timer is not None:
+            self.head_timer.cancel()
+            self.head_timer = None
 
     def head_is_late(self) -> None:
-        self._head_timer = None
+        self.head_timer = None
         if self.heard and self.transport is not None:  # browsers open spare connections, and stay silent
             problem = {"error": f"no complete request head in {HEAD_S:g} s", "try": "send it in one go"}
             body = json.dumps(problem)

@@ -1,6 +1,7 @@
 """The front door: what a client may send, what it is told if it may not, and that others do not notice."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import zlib
@@ -214,7 +215,10 @@ async def test_a_head_that_trickles_in_is_cut_off_and_one_that_is_complete_is_no
     async with with_a_parked_reader(long):
         monkeypatch.setattr(connection, "HEAD_S", 0.05)
         wire = await long.wire(b"GET /messages HTT")
-        await wire.rest()  # comes to an end
+        with contextlib.suppress(
+            ConnectionResetError
+        ):  # on a busy machine, its bytes may not be read by then
+            await wire.rest()  # comes to an end
 
 
 @pytest.fixture
@@ -246,14 +250,20 @@ async def test_a_late_head_is_told_so_and_silence_is_answered_with_silence(
     assert await late.rest() == await silent.rest() == b""
 
 
-async def test_many_slow_heads_leave_the_others_unharmed_and_all_end(long: Running, monkeypatch):
+async def test_many_slow_heads_leave_the_others_unharmed_and_all_end(
+    connections: list[connection.Connection], long: Running
+):
     async with with_a_parked_reader(long):
-        monkeypatch.setattr(connection, "HEAD_S", 0.5)
+        before = len(connections)
         wires = [await long.wire(b"GET /messages HTTP/1.1\r\nX-") for _ in range(300)]
-        monkeypatch.setattr(connection, "HEAD_S", 60)
+        await until(lambda: sum(each.heard for each in connections[before:]) == 300)
         assert (await long.get())[0] == 200
+        for each in connections[before:]:
+            if each.head_timer is not None:  # this one has sent no whole head
+                each.head_is_late()
         for wire in wires:
-            await wire.rest()
+            assert (await wire.answer())[0] == 408
+            assert await wire.rest() == b""
 
 
 # ---------------------------------------------------------------- methods, pages, connections
