@@ -8,6 +8,7 @@ Never two questions at a time: so no answer can overtake another, and none can m
 
 import asyncio
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -327,7 +328,9 @@ def retry_after_s(headers: Mapping[str, str]) -> float:
 def sentence(error: BaseException) -> str:
     """Why there was no answer, in words without addresses."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection ({error.os_error.strerror or type(error.os_error).__name__})"
+        # asyncio's own text names the address; the number alone gives the bare reason.
+        reason = os.strerror(error.errno) if error.errno else type(error.os_error).__name__
+        return f"no connection ({reason})"
     if isinstance(error, aiohttp.ClientResponseError):
         return f"the answer is not HTTP ({error.message})"
     if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | ConnectionError):

@@ -156,9 +156,9 @@ async def test_no_server_at_all_is_an_error_without_an_address_in_it(
 ) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     async with make(url, backoff=SignalR(), **time.given) as client:
-        with pytest.raises(GaveUp, match=r"no connection \(Connection refused\)|Connect call failed"):
+        with pytest.raises(GaveUp, match=r"no connection \(Connection refused\)"):
             await anext(client)
-        assert url not in client.stats.last_error
+        assert "127.0.0.1" not in client.stats.last_error
 
 
 @pytest.mark.parametrize("answered_before", [0, 1])
