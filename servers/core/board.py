@@ -14,7 +14,7 @@ import hashlib
 import math
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -94,6 +94,8 @@ class Counters:
 class Board:
     """What one polling server knows: its channels, its counters, and the failure it was asked to show."""
 
+    reserved: Collection[str] = ()  # events that are the server's own, and that nobody may post
+
     def __init__(self, channels: Channels, fault: str | None = None, delay_s: float = 0.0) -> None:
         self.channels = channels
         self.counters = Counters()
@@ -158,6 +160,8 @@ class Board:
 
     async def post_message(self, request: web.Request) -> web.Response:
         event, data = parse_message(await http.read_json(request))
+        if event in self.reserved:
+            raise Refusal(400, f"{event!r} is an event of the server's own", "another name")
         log = self.log(request)
         try:
             entry = log.append(event, data)
