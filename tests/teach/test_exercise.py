@@ -26,7 +26,7 @@ DOUBLING = Exercise(
     reference=capped,
     cases=(case(0), case(3), case(10, hint="is the cap applied?"), case(50, hint="far out", hidden=True)),
     mistakes=(Mistake("forgot the cap", no_cap, "the wait doubles for ever."),),
-    limit_s=0.3,
+    limit_s=30,
 )
 
 

@@ -15,7 +15,8 @@ import pytest
 from labsupport.teach import running
 from labsupport.teach.running import Outcome, call
 
-LIMIT_S = 0.2
+LIMIT_S = 0.2  # for what never ends
+AMPLE_S = 60  # for what ends
 
 needs_alarm = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs SIGALRM: not on Windows")
 
@@ -104,7 +105,7 @@ def test_an_alarm_that_somebody_else_has_set_still_rings() -> None:
     before = signal.signal(signal.SIGALRM, lambda *_: rung.set())
     others_s, interval_s = signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:
-        assert call(lambda: 1, (), LIMIT_S).value == 1
+        assert call(lambda: 1, (), AMPLE_S).value == 1
         assert call(endless, (), LIMIT_S).too_long
         assert rung.wait(30)
     finally:
@@ -131,7 +132,7 @@ def test_exit_ends_the_answer_and_not_the_kernel() -> None:
     def leaves() -> None:
         raise SystemExit("bye")
 
-    assert call(leaves, (), LIMIT_S).problem.startswith("stopped with SystemExit: bye, in line ")
+    assert call(leaves, (), AMPLE_S).problem.startswith("stopped with SystemExit: bye, in line ")
 
 
 def test_the_interrupt_button_ends_the_check() -> None:
@@ -139,14 +140,14 @@ def test_the_interrupt_button_ends_the_check() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        call(interrupted, (), LIMIT_S)
+        call(interrupted, (), AMPLE_S)
 
 
 def test_endless_recursion_is_an_exception_like_any_other() -> None:
     def deeper() -> Any:
         return deeper()
 
-    assert call(deeper, (), 5).problem.startswith("stopped with RecursionError: ")
+    assert call(deeper, (), AMPLE_S).problem.startswith("stopped with RecursionError: ")
 
 
 def test_what_is_printed_is_kept_and_bounded_and_does_not_flood_the_page(
@@ -156,7 +157,7 @@ def test_what_is_printed_is_kept_and_bounded_and_does_not_flood_the_page(
         for n in range(100_000):
             print("line", n)
 
-    outcome = call(chatty, (), 30)
+    outcome = call(chatty, (), AMPLE_S)
     assert outcome.printed.startswith("line 0\nline 1\n")
     assert len(outcome.printed) == running.PRINTED_CHARS
     assert capsys.readouterr().out == ""
@@ -166,7 +167,7 @@ def test_a_function_that_returns_an_awaitable_is_awaited() -> None:
     async def later() -> int:
         return 5
 
-    assert call(lambda: later(), (), 5) == Outcome(value=5)
+    assert call(lambda: later(), (), AMPLE_S) == Outcome(value=5)
 
 
 def test_an_exception_in_a_coroutine_is_shown_with_its_line() -> None:
@@ -174,12 +175,12 @@ def test_an_exception_in_a_coroutine_is_shown_with_its_line() -> None:
         raise ValueError("no")
 
     line = breaks.__code__.co_firstlineno + 1
-    assert call(breaks, (), 5).problem == (
+    assert call(breaks, (), AMPLE_S).problem == (
         f'stopped with ValueError: no, in line {line} of your cell: raise ValueError("no")'
     )
 
 
 def test_an_answer_gets_copies_of_its_arguments() -> None:
     numbers = [1, 2, 3]
-    call(lambda them: them.clear(), (numbers,), 5)
+    call(lambda them: them.clear(), (numbers,), AMPLE_S)
     assert numbers == [1, 2, 3]
