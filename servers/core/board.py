@@ -267,7 +267,10 @@ def _messages(
 
     if sum(len(entry.json) for entry in entries) <= LARGE:
         return http.reply(b"".join(parts()), status)
-    length = sum(map(len, parts()))
+    frame = (
+        len(before) + len(b'{"messages":[],"position":') + len(to_json(position)) + len(b"}\n") + len(behind)
+    )
+    length = frame + sum(entry.size for entry in entries) + len(entries) - 1  # a comma between each two
     return http.Parts(() if request.method == "HEAD" else parts(), length, status)
 
 

@@ -87,7 +87,7 @@ def reply(content: Any, status: int = 200, headers: dict[str, str] | None = None
 
 
 class Parts(web.StreamResponse):
-    """A JSON answer of `length` bytes, written part by part as the client takes it.
+    """A JSON answer of `length` bytes, made and written piece by piece as the client takes it.
 
     For answers that are too large to lie in memory as a whole, once for each of many slow clients.
     """
@@ -98,9 +98,14 @@ class Parts(web.StreamResponse):
         self._parts = iter(parts)
 
     async def write_eof(self, data: bytes = b"") -> None:
+        piece = bytearray()
         for part in self._parts:
-            await self.write(part)
-        await super().write_eof(data)
+            piece += part
+            if len(piece) >= SMALL:
+                await self.write(bytes(piece))
+                piece.clear()
+                await asyncio.sleep(0)  # others have their turn, although the kernel would take more at once
+        await super().write_eof(bytes(piece) + data)
 
 
 def depth(value: Any) -> int:

@@ -30,6 +30,7 @@ POLICIES = ("disconnect", "drop oldest", "drop newest", "keep latest", "wait")
 
 # Made once: json.dumps() makes a new encoder for each call that asks for more than its defaults.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_MESSAGE = b'{"id":"%b","event":%b,"data":%b}'
 _POSITION = re.compile(r"([A-Za-z0-9]{1,64})-(0|[1-9][0-9]{0,14})")
 
 
@@ -77,7 +78,12 @@ class Entry:
 
     def message(self) -> bytes:
         """The whole message as JSON text: {"id": ..., "event": ..., "data": ...}."""
-        return b'{"id":"%b","event":%b,"data":%b}' % (self.id.encode(), to_json(self.event), self.json)
+        return _MESSAGE % (self.id.encode(), to_json(self.event), self.json)
+
+    @property
+    def size(self) -> int:
+        """Bytes of message(), without making it."""
+        return len(_MESSAGE % (b"", b"", b"")) + len(self.id) + len(to_json(self.event)) + len(self.json)
 
 
 def to_json(value: Any) -> bytes:

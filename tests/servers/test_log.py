@@ -574,4 +574,5 @@ def test_any_json_value_comes_back_as_it_went_in_on_one_line(value):
     entry = MessageLog().append("message", value)
     assert entry.data == value
     assert b"\n" not in entry.message()
+    assert entry.size == len(entry.message())
     assert entry.json == to_json(value)

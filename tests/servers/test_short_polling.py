@@ -301,8 +301,9 @@ async def test_a_wrong_argument_ends_the_start_with_a_sentence(start: Start, cap
 # ---------------------------------------------------------------- large answers
 
 
-async def test_a_large_history_comes_whole_and_in_order(short: Running):
-    texts = [f"{number}" + "x" * 60_000 for number in range(100)]
+@pytest.mark.parametrize(("count", "size"), [(100, 60_000), (1000, 200), (1, 70_000)])
+async def test_a_large_history_comes_whole_and_in_order(short: Running, count, size):
+    texts = [f"{number}" + "x" * size for number in range(count)]
     log = short.board.channels.log("main")
     for text in texts:
         log.append("message", text)
@@ -312,6 +313,9 @@ async def test_a_large_history_comes_whole_and_in_order(short: Running):
     assert [message["data"] for message in json.loads(raw)["messages"]] == texts
     async with short.session.head(short.url + "/messages") as response:
         assert int(response.headers["Content-Length"]) == len(raw)
+    status, answer = await short.get(since="abc-1")
+    assert (status, answer["error"]) == (410, "other epoch")
+    assert answer["snapshot"] == json.loads(raw)
 
 
 async def test_the_server_runs_as_a_program(process):
