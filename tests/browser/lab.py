@@ -215,9 +215,8 @@ class Notebook:
         try:
             await self.page.wait_for_function("() => labTest.move !== null", timeout=REDRAW_LIMIT_MS)
         except PlaywrightTimeout:
-            raise AssertionError(
-                f"{key} on a slider, and nothing changed within {REDRAW_LIMIT_MS} ms"
-            ) from None
+            said = await self.page.evaluate("handle => labTest.about(handle)", handle)
+            raise AssertionError(f"{key} on {said}: nothing changed within {REDRAW_LIMIT_MS} ms") from None
         return Move(**await self.page.evaluate("() => labTest.move"))
 
     def browser_clients(self) -> Locator:

@@ -71,9 +71,24 @@ window.labTest = {
   },
 
   nameSliders() {
-    const handles = document.querySelectorAll(".jp-OutputArea [role=slider], .jp-OutputArea input[type=range]");
+    const handles = document.querySelectorAll(".jp-OutputArea [role=slider]");
     handles.forEach((handle, i) => (handle.dataset.testSlider = i));
     return handles.length;
+  },
+
+  nameOf(handle) {
+    const label = handle.closest(".widget-slider")?.querySelector(".widget-label")?.textContent;
+    return handle.getAttribute("aria-label") || label || "slider";
+  },
+
+  // Which slider that is, and how it stands: for a failed test's message.
+  about(selector) {
+    const handle = document.querySelector(selector);
+    const cell = handle.closest(".jp-CodeCell");
+    const source = cell.querySelector(".cm-content").innerText.trim().split("\n")[0].slice(0, 40);
+    const value = handle.getAttribute("aria-valuetext");
+    const pictures = cell.querySelectorAll(".jp-Cell-outputArea :is(img, svg[role=img], canvas)").length;
+    return `the slider '${this.nameOf(handle)}' (now ${value}, beside ${pictures} pictures) of cell ${source}`;
   },
 
   // Watches the slider's cell from the next key on, frame by frame, and leaves in `move` what came of it.
@@ -81,12 +96,11 @@ window.labTest = {
   arm(selector) {
     const handle = document.querySelector(selector);
     const cell = handle.closest(".jp-CodeCell").querySelector(".jp-Cell-outputArea");
-    const value = () => handle.getAttribute("aria-valuenow") ?? handle.value;
+    const value = () => handle.closest(".noUi-origin").style.transform; // aria-valuenow is rounded
     const picture = (node) => (node.tagName === "CANVAS" ? node.toDataURL() : node.src ?? node.outerHTML);
     const look = () => [...cell.querySelectorAll("img, svg[role=img], canvas")].map(picture);
     const before = { pictures: look(), value: value() };
-    const label = handle.closest(".widget-slider")?.querySelector(".widget-label")?.textContent;
-    const slider = handle.getAttribute("aria-label") || label || "slider";
+    const slider = this.nameOf(handle);
     let pressed = null;
     this.move = null;
     document.addEventListener("keydown", () => (pressed = performance.now()), { capture: true, once: true });
@@ -101,7 +115,8 @@ window.labTest = {
     };
     requestAnimationFrame(watch);
     handle.focus();
-    return Number(value()) >= Number(handle.getAttribute("aria-valuemax") ?? handle.max) ? "ArrowLeft" : "ArrowRight";
+    const [now, most] = ["valuenow", "valuemax"].map((name) => Number(handle.getAttribute(`aria-${name}`)));
+    return now >= most ? "ArrowLeft" : "ArrowRight";
   },
 
   async setTheme(theme) {
