@@ -25,7 +25,7 @@ from servers.core import http
 from servers.core.http import Refusal
 from servers.core.log import KEEP, KEEP_BYTES, BadPosition, Entry, MessageLog, PositionError, to_json
 
-MAX_CHANNELS = 1000  # logs in one process; each costs about 2 kB before its first message
+MAX_CHANNELS = 1000  # logs in one process; each takes about 1.2 kB before its first message
 MAX_HISTORY = 64 << 20  # bytes of history in all channels together, shared out evenly
 MAX_EVENT = 64  # characters in an event's name
 MAX_DELAY_S = 30.0  # seconds; a planned delay beyond a client's patience teaches nothing more

@@ -11,9 +11,9 @@ import logging
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
-MAX_FIELDS = 100  # header fields of a request; a browser sends about 15
+MAX_FIELDS = 100  # header fields of a request; a browser sends far fewer
 MAX_FIELD = 8 * 1024  # bytes of one header field or of the request line; what nginx and Apache allow
-HEAD_S = 10.0  # seconds from connecting to the end of the first request's head; by hand, telnet takes 5
+HEAD_S = 10.0  # seconds from connecting to the end of the first request's head; a program needs milliseconds
 IDLE_S = 75.0  # seconds that an idle connection is kept for the next request; nginx's default
 LINGER_S = 1.0  # seconds to go on reading after the last answer, so that the client can read that answer
 

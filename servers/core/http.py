@@ -27,7 +27,7 @@ from servers.core import lifeline
 from servers.core.connection import MAX_FIELDS, Connection
 
 MAX_BODY = 64 * 1024  # bytes of a request's body; a chat message is a hundredth of that
-MAX_DEPTH = 100  # levels of JSON in JSON; Python's own reader fails at about 1 000
+MAX_DEPTH = 100  # levels of JSON in JSON; Python's own reader fails at about 1 000, or later, by its version
 MAX_HEAD = 16 * 1024  # bytes of a request's header fields together; Node's limit, browsers stay far below
 BODY_S = 10.0  # seconds for a request's body
 TAKE_S = 30.0  # seconds for a client to take its answer

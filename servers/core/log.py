@@ -278,7 +278,7 @@ class Follower:
         self._limit = limit
         self._policy = policy
         self._on_slow = on_slow
-        self._queue: deque[Entry] = deque()
+        self._queue: list[Entry] = []  # short, and an empty list is a tenth of an empty deque
         self._waiter: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
         self._open = True
@@ -367,7 +367,7 @@ class Follower:
                 self._fail(error)
                 raise
         elif self._queue:
-            entry = self._queue.popleft()
+            entry = self._queue.pop(0)
         else:
             return None
         self._cursor = entry.offset
