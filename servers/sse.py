@@ -54,7 +54,7 @@ from servers.core.event_stream import (
     Streams,
     add_arguments,
     asked_position,
-    encode,
+    encode_event,
     encode_retry,
     head_only,
     snapshot,
@@ -145,7 +145,7 @@ async def feed(
                 opened = True
                 await stream.write(encode_retry(streams.retry_ms(), before))
             problem = {"error": error.name, "try": "begin again with the snapshot", "detail": str(error)}
-            await stream.write(encode(to_json(problem), error.name, before))
+            await stream.write(encode_event(to_json(problem), error.name, before))
             entries, position = log.after(None), log.position
             await stream.write_pieces(snapshot(entries, position))
 

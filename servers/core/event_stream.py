@@ -48,7 +48,7 @@ HEAD = {
 }
 
 
-def encode(data: bytes, event: str, id: str) -> bytes:
+def encode_event(data: bytes, event: str, id: str) -> bytes:
     """One event. Raises ValueError for a value that would break out of its line."""
     return b"event: %b\nid: %b\ndata: %b\n\n" % (_line(event), _line(id), _line(data))
 
@@ -60,7 +60,12 @@ def encode_retry(retry_ms: int, id: str) -> bytes:
 
 def encode_entry(entry: Entry) -> bytes:
     """An entry of a log as an event."""
-    return encode(entry.json, entry.event, entry.id)
+    return encode_event(entry.json, entry.event, entry.id)
+
+
+def place_before(entry: Entry) -> str:
+    """The position from which this entry is the next."""
+    return f"{entry.id.rpartition('-')[0]}-{entry.offset - 1}"
 
 
 def _line(value: bytes | str) -> bytes:
@@ -139,11 +144,16 @@ class Stream:
             self._transport.abort()
 
     async def pass_on(
-        self, follower: Follower, encode: Callable[[Entry], bytes], most: int | None = None
+        self,
+        follower: Follower,
+        encode: Callable[[Entry], bytes],
+        most: int | None = None,
+        before: Callable[[Entry], str] = place_before,
     ) -> None:
         """Write what the follower brings, until it ends or `most` events are written.
 
-        In silence, a heartbeat. What the policy skipped is told before the event behind the gap.
+        In silence, a heartbeat. What the policy skipped is told before the event behind the gap; `before`
+        gives the id for that, the place just in front of an entry.
         """
         counters = self._streams.counters
         written = dropped = 0
@@ -158,18 +168,12 @@ class Stream:
                 await self.write(HEARTBEAT)
                 continue
             if follower.dropped > dropped:
-                await self.write(_dropped(entry, follower.dropped - dropped))
-                counters.dropped += follower.dropped - dropped
-                dropped = follower.dropped
+                missed, dropped = follower.dropped - dropped, follower.dropped
+                counters.dropped += missed
+                await self.write(encode_event(to_json({"messages": missed}), "dropped", before(entry)))
             counters.events += 1
             written += 1
             await self.write(encode(entry))
-
-
-def _dropped(entry: Entry, messages: int) -> bytes:
-    """What a client is told before an entry that messages were skipped in front of."""
-    epoch = entry.id.rpartition("-")[0]
-    return encode(to_json({"messages": messages}), "dropped", f"{epoch}-{entry.offset - 1}")
 
 
 class Streams:
@@ -195,7 +199,7 @@ class Streams:
         """The answer when there are too many streams: not a 503, after which an EventSource stays away."""
         self.counters.busy += 1
         problem = {"error": "busy", "try": "later", "detail": f"there are {self._most} streams already"}
-        event = encode(to_json(problem), "busy", id)
+        event = encode_event(to_json(problem), "busy", id)
         retry = encode_retry(self._random.randint(*BUSY_RETRY_MS), id)
         response = web.Response(body=retry + event, headers=HEAD)
         response.force_close()

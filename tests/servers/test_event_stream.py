@@ -12,7 +12,7 @@ from labsupport.wire.event_stream import EventStreamParser
 from labsupport.wire.http import HttpParser
 from servers import sse
 from servers.core import connection, event_stream, http
-from servers.core.event_stream import OncePerEntry, encode, encode_entry
+from servers.core.event_stream import OncePerEntry, encode_entry, encode_event
 from servers.core.log import POLICIES, MessageLog
 from tests.servers.conftest import PATIENCE_S, Running, until
 from tests.servers.streams import Chunks, Lazy, counters, listen, request, run
@@ -57,7 +57,7 @@ def test_the_encoder_refuses_what_it_cannot_carry(place, character):
     value = values[place]
     values[place] = value + (character.encode() if isinstance(value, bytes) else character)
     with pytest.raises(ValueError, match="expected one line"):
-        encode(**values)
+        encode_event(**values)
 
 
 async def test_an_entry_is_encoded_once_for_all_its_streams(server: Running):
