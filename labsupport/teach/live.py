@@ -193,6 +193,15 @@ def with_unit(control: W.Widget, unit: str) -> W.HBox:
     return W.HBox([control, label])
 
 
+def _on_grid(start: float, low: float, step: float) -> float:
+    """The position next to `start` that the slider can stand on.
+
+    A browser moves a slider that begins between two steps onto one of them, and tells the kernel so itself.
+    If the kernel is busy then, JupyterLab may lose that message, and with it each later one of this slider.
+    """
+    return low + round((start - low) / step) * step
+
+
 def control_for(name: str, spec: Slider) -> W.Widget:
     """The slider itself, wide enough to be hit and to be read."""
     common: dict[str, Any] = {
@@ -204,15 +213,20 @@ def control_for(name: str, spec: Slider) -> W.Widget:
         low, high = math.log10(spec.low), math.log10(spec.high)
         step = (high - low) / 100 if spec.step is None else spec.step
         written = ",.0f" if spec.low >= 1 else ".3g"
-        return W.FloatLogSlider(
-            value=spec.start, min=low, max=high, step=step, readout_format=written, **common
-        )
+        start = 10 ** _on_grid(math.log10(spec.start), low, step)
+        return W.FloatLogSlider(value=start, min=low, max=high, step=step, readout_format=written, **common)
     whole = all(isinstance(number, int) for number in (spec.low, spec.high, spec.start))
     if whole and (spec.step is None or isinstance(spec.step, int)):
         step = spec.step or max(1, round(_nice_step(spec.high - spec.low)))
-        return W.IntSlider(value=spec.start, min=spec.low, max=spec.high, step=step, **common)
+        start = round(_on_grid(spec.start, spec.low, step))
+        return W.IntSlider(value=start, min=spec.low, max=spec.high, step=step, **common)
     step = spec.step or _nice_step(spec.high - spec.low)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     return W.FloatSlider(
-        value=spec.start, min=spec.low, max=spec.high, step=step, readout_format=f".{digits}f", **common
+        value=round(_on_grid(spec.start, spec.low, step), 12),
+        min=spec.low,
+        max=spec.high,
+        step=step,
+        readout_format=f".{digits}f",
+        **common,
     )

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from labsupport.teach import figures, live
 from labsupport.teach.figures import FigureError, new
-from labsupport.teach.live import Explore, Slider, explore, slider
+from labsupport.teach.live import Explore, Slider, control_for, explore, slider
 
 
 class Scene:
@@ -192,3 +192,16 @@ def test_explore_without_a_figure_or_without_sliders_says_what_is_missing() -> N
         explore(scene.draw, scene.draw, interval_s=(1, 30, 5))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least one slider"):
         explore(scene.draw, scene.fig)
+
+
+@pytest.mark.parametrize(
+    ("spec", "stands_at"),
+    [
+        (slider(0, 20_000, 5_570, unit="km"), 5_600),
+        (slider(0.5, 50.0, 5.0, unit="s", log=True), 5.0),
+        (slider(0.5, 30.0, 5.0, unit="s", step=0.5), 5.0),
+    ],
+    ids=["whole", "log", "fraction"],
+)
+def test_a_slider_begins_on_one_of_its_own_steps(spec: Slider, stands_at: float) -> None:
+    assert control_for("x", spec).value == pytest.approx(stands_at, rel=1e-9)
