@@ -27,8 +27,12 @@ class Notebook:
     def __init__(self, folder: pathlib.Path) -> None:
         folders = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
         env = {**os.environ, **{name: str(folder / name.lower()) for name in folders}}
+        # Not TCP: its ports are chosen first and bound later, and another server may take one meanwhile.
         self.manager = KernelManager(
-            kernel_name=NATIVE_KERNEL_NAME, connection_file=str(folder / "kernel.json")
+            kernel_name=NATIVE_KERNEL_NAME,
+            connection_file=str(folder / "kernel.json"),
+            transport="ipc",
+            ip=str(folder / "kernel"),
         )
         self.manager.start_kernel(env=env, cwd=str(folder))
         self.client: BlockingKernelClient = self.manager.client()
