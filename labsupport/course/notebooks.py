@@ -90,6 +90,9 @@ def execute(path: Path, progress: Progress | None = None, timeout_s: int = CELL_
         kernel_manager_class=_KernelManager,
         resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,
+        extra_arguments=[
+            "--log-level=ERROR"
+        ],  # it warns of its own TCP ports; what a cell does wrong is shown
         on_cell_start=begun,
     )
     with tempfile.TemporaryDirectory(prefix="lab-ipython-") as ipython:
