@@ -213,7 +213,8 @@ class Streams:
 
         Raises ConnectionResetError where a SlowFollower comes out of the block.
         """
-        response = response or web.StreamResponse()
+        if response is None:  # not `or`: it is a mapping, and an empty one is false
+            response = web.StreamResponse()
         for name, value in HEAD.items():
             response.headers.setdefault(name, value)
         # The connection ends with its stream and says so, lest the client's next request falls into the end.
