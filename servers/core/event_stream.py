@@ -39,6 +39,7 @@ UNREAD = 100  # events that a reader may be behind before its policy decides
 STUCK_S = 60.0  # seconds for a reader to take anything at all, whatever the policy
 SEND_BUFFER = 64 * 1024  # bytes; left alone, Linux keeps 4 MiB for a reader that never reads
 PIECE = 32 * 1024  # bytes of a large event that are written at a time
+TURN = 32  # events to one reader in a row; then others have their turn, although it would take more at once
 
 HEARTBEAT = b":\n\n"  # the blank line delivers nothing, and lets parsers go on that wait for whole blocks
 HEAD = {
@@ -135,6 +136,7 @@ class Stream:
             if len(piece) >= PIECE:
                 await self.write(bytes(piece))
                 piece.clear()
+                await asyncio.sleep(0)  # others have their turn
         await self.write(bytes(piece))
 
     def give_up(self) -> None:
@@ -174,6 +176,8 @@ class Stream:
             counters.events += 1
             written += 1
             await self.write(encode(entry))
+            if written % TURN == 0:
+                await asyncio.sleep(0)
 
 
 class Streams:

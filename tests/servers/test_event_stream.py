@@ -71,6 +71,39 @@ async def test_an_entry_is_encoded_once_for_all_its_streams(server: Running):
     assert len(once._known) == 2
 
 
+class Greedy:
+    """A response whose client takes everything at once, and the request for it."""
+
+    transport = None
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    async def write(self, raw: bytes) -> None:
+        self.written += 1
+
+
+@pytest.mark.parametrize("what", ["history", "snapshot"])
+async def test_a_long_replay_leaves_the_others_their_turn(server: Running, what):
+    log = MessageLog()
+    for number in range(1000):
+        log.append("message", f"{number}" + "x" * 1000)
+    greedy = Greedy()
+    stream = event_stream.Stream(greedy, greedy, server.app[event_stream.STREAMS])
+    if what == "history":
+        replay = asyncio.create_task(stream.pass_on(log.follow(), encode_entry, 1000))
+    else:
+        replay = asyncio.create_task(
+            stream.write_pieces(event_stream.snapshot(log.after(None), log.position))
+        )
+    turns = 0
+    while not replay.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert greedy.written > 30
+    assert turns > 30
+
+
 async def test_small_writes_are_not_held_back_by_the_kernel(connections, server: Running):
     reader = await listen(server)
     (handler,) = connections
