@@ -30,8 +30,7 @@ def draw(interval_s):
     point.set_data([interval_s], [interval_s / 2])
     return f"Every {interval_s:.1f} s: the mean delay is half of it."
 
-shown = explore(draw, fig, interval_s=slider(0.5, 30, {start}, unit="s"))
-shown
+explore(draw, fig, interval_s=slider(0.5, 30, {start}, unit="s"))
 """
 
 SERVER = """
@@ -59,7 +58,6 @@ while (!signal.aborted) {
 }''', url=f"http://127.0.0.1:{server.server_port}")
 """
 
-# Run with all others it goes on at once; run again it waits for somebody to move the slider.
 SOUND = [
     FIGURE.replace("{start}", "5"),
     FIGURE.replace("{start}", "30"),
