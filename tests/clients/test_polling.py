@@ -128,7 +128,7 @@ async def test_the_dead_man_timer_ends_a_question_that_nobody_answers(
     async with make(server.url, backoff=Exponential(0.001, 0.001), **short) as client:
         assert ids(await client.take(1)) == ["a-1"]
         await server.one_gone.wait()  # the connection of the dead question is not kept
-    assert (client.stats.timeouts, client.stats.errors) == (1, 1)
+    assert client.stats.timeouts == client.stats.errors > 0
     assert client.stats.last_error == "no answer in 0.05 s"
 
 
@@ -407,19 +407,25 @@ async def test_cancelling_a_reader_loses_nothing_and_leaves_no_task(
         assert ids(await client.take(2)) == ["a-1", "a-2"]
 
 
-async def test_a_reader_that_is_cancelled_again_and_again_still_gets_its_turn(
-    server: ScriptedServer, make: Callable[..., Any]
+async def test_a_reader_that_is_cancelled_while_it_waits_goes_on_with_the_rest_of_the_wait(
+    server: ScriptedServer, time: Time, make: Callable[..., Any]
 ) -> None:
+    async def sleep(seconds: float) -> None:
+        time.slept.append(seconds)
+        await asyncio.Event().wait()
+
     server.script = [lambda _: web.Response(status=500), lambda _: answer("a-1")]
-    async with make(server.url, backoff=Exponential(0.05, 0.05)) as client:
-        item = None
-        while item is None:  # each try is far shorter than the wait, whose end must stay where it is
-            try:
-                async with asyncio.timeout(0.02):
-                    item = await anext(client)
-            except TimeoutError:
-                pass
+    async with make(server.url, backoff=Exponential(10, 10), clock=time.clock, sleep=sleep) as client:
+        for passed_s in (4, 7):
+            reader = asyncio.create_task(anext(client))
+            before = len(time.slept)
+            await until(lambda before=before: len(time.slept) > before)
+            reader.cancel()
+            await asyncio.wait([reader])
+            time.now_s += passed_s
+        item = await anext(client)
     assert item.message.id == "a-1"
+    assert time.slept == [10, 6]
     assert client.stats.errors == 1
 
 
@@ -485,11 +491,28 @@ async def test_take_gives_back_what_had_come_when_its_time_is_over(server: Scrip
 
     server.script = [lambda _: answer("a-1", "a-2"), parked]
     async with LongPollingClient(server.url) as client:
-        with pytest.raises(TimeoutError, match="2 of 3 items came in 0.05 s"):
-            await client.take(3, within_s=0.05)
+        assert ids(await client.take(1)) == ["a-1"]
+        with pytest.raises(TimeoutError, match="1 of 2 items came in 0.05 s"):
+            await client.take(2, within_s=0.05)
+        assert (client.position, client.stats.deliveries) == ("a-1", 1)
+        assert ids(await client.take(1)) == ["a-2"]
+        assert client.stats.deliveries == 2
+
+
+async def test_take_gives_back_what_had_come_when_it_is_cancelled(server: ScriptedServer) -> None:
+    async def parked(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    server.script = [lambda _: answer("a-1", "a-2"), parked]
+    async with LongPollingClient(server.url) as client:
+        reader = asyncio.create_task(client.take(3))
+        await until(lambda: len(server.asked) == 2)
+        reader.cancel()
+        await asyncio.wait([reader])
+        assert reader.cancelled()
         assert (client.position, client.stats.deliveries) == (None, 0)
         assert ids(await client.take(2)) == ["a-1", "a-2"]
-        assert client.stats.deliveries == 2
 
 
 async def test_two_loops_on_one_client_are_refused(server: ScriptedServer) -> None:
@@ -574,8 +597,8 @@ async def test_no_answer_in_time_means_maybe_sent(server: ScriptedServer) -> Non
 
     server.on_post = never
     async with LongPollingClient(server.url) as client:
-        with pytest.raises(MaybeSent, match=r"no answer in 0.05 s"):
-            await client.send("hi", limit_s=0.05)
+        with pytest.raises(MaybeSent, match="no answer in 1 s"):
+            await client.send("hi", limit_s=1.0)
 
 
 @pytest.mark.parametrize("status", [400, 403, 413, 429])
