@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
+
+from labsupport.clients import LongPollingClient, ShortPollingClient
 
 Script = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -109,3 +112,25 @@ async def until(ready: Callable[[], object]) -> None:
     """Let others run until something is so. The test's own limit ends it if that never happens."""
     while not ready():  # noqa: ASYNC110 (what is waited for has no event of its own)
         await asyncio.sleep(0.001)
+
+
+KINDS: dict[str, Callable[..., Any]] = {
+    "short": lambda url, **more: ShortPollingClient(url, **{"interval_s": 1.0, **more}),
+    "long": lambda url, **more: LongPollingClient(url, **{"wait_s": 5.0, **more}),
+}
+
+
+@pytest.fixture(params=KINDS)
+def make(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    return KINDS[request.param]
+
+
+def ids(items: list[Any]) -> list[str]:
+    return [item.message.id for item in items]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
