@@ -65,10 +65,10 @@ from servers.core.log import BadPosition, Entry, MessageLog, PositionError, TooO
 from servers.core.wiki_changes import TOPICS, Changes, iso, time_ms
 
 LIFE_S = 900.0  # seconds until a stream is ended; Wikimedia's own limit
-RATE = 20.0  # changes a second; all wikis together make a few dozen
+RATE = 20.0  # changes a second; fast enough to fill a chart, slow enough to watch
 MOST_RATE = 500.0  # changes a second; their times differ by a millisecond at least, so 1 000 is the end
 KEEP = 20_000  # changes: 16 minutes at 20 a second, so that a client may miss one stream and lose nothing
-KEEP_BYTES = 64 << 20  # bytes; a change takes about 1.2 kB
+KEEP_BYTES = 64 << 20  # bytes; a change takes about 0.9 kB
 LATE_S = 1.0  # seconds; after a longer pause (a closed lid) the changes that were due are left out
 MOST_MS = 10**14  # milliseconds since 1970: the year 5138; a larger number is a mistake
 

@@ -34,7 +34,7 @@ from servers.core.log import POLICIES, Entry, Follower, SlowFollower, to_json
 HEARTBEAT_S = 15.0  # seconds of silence before a comment; WHATWG HTML, 9.2.7: "every 15 seconds or so"
 RETRY_MS = (1_000, 10_000)  # milliseconds; left alone, browsers all wait the same 3 s and come as one crowd
 BUSY_RETRY_MS = (10_000, 30_000)  # milliseconds; whoever was turned away came too early
-MOST_STREAMS = 10_000  # streams open at once; each takes a descriptor, and about 12 kB
+MOST_STREAMS = 10_000  # streams open at once; each takes a descriptor, and about 13 kB
 UNREAD = 100  # events that a reader may be behind before its policy decides
 STUCK_S = 60.0  # seconds for a reader to take anything at all, whatever the policy
 SEND_BUFFER = 64 * 1024  # bytes; left alone, Linux keeps 4 MiB for a reader that never reads

@@ -19,7 +19,7 @@ from urllib.parse import quote
 SCHEMA = "/mediawiki/recentchange/1.0.0"
 STREAM = "mediawiki.recentchange"
 TOPICS = ("eqiad.mediawiki.recentchange", "codfw.mediawiki.recentchange")  # one for each data centre
-CANARY_EVERY = 500  # changes; in reality one comes every few minutes, here often enough to meet one
+CANARY_EVERY = 500  # changes; often enough to meet one in a lesson
 
 TYPES = {"edit": 55.6, "categorize": 37.7, "log": 5.0, "new": 1.7}  # percent
 BOTS = 41.1  # percent
