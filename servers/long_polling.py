@@ -22,29 +22,10 @@ Try it   curl http://127.0.0.1:8002/messages
          curl -d '{"data": "hello"}' http://127.0.0.1:8002/messages
 """
 
-import math
-
 from aiohttp import web
 
 from servers.core import board, http
-from servers.core.http import Refusal
 from servers.core.log import PositionError
-
-DEFAULT_WAIT_S = 25.0  # seconds a request is held; what Firestore suggests behind proxies that buffer
-MAX_WAIT_S = 30.0  # seconds; RFC 6202, 5.5: longer has worked, but 30 s is safer with the proxies out there
-
-
-def wait_seconds(text: str | None, has_position: bool) -> float:
-    """How long to hold a request, from its `wait` parameter. More than MAX_WAIT_S is MAX_WAIT_S."""
-    if text is None:
-        return DEFAULT_WAIT_S if has_position else 0.0
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:  # false for NaN, too
-        raise Refusal(400, f"wait={text[:40]} is no number of seconds", f"wait={DEFAULT_WAIT_S:g}")
-    return min(seconds, MAX_WAIT_S)
 
 
 async def get_messages(request: web.Request) -> web.StreamResponse:
@@ -52,7 +33,7 @@ async def get_messages(request: web.Request) -> web.StreamResponse:
     this = request.app[board.BOARD]
     since = request.query.get("since")
     with this.poll():
-        wait_s = wait_seconds(request.query.get("wait"), since is not None)
+        wait_s = board.wait_seconds(request.query.get("wait"), since is not None)
         failure = await this.planned_failure(request)
         if failure is not None:
             return failure

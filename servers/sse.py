@@ -44,7 +44,6 @@ from typing import Any
 
 from aiohttp import web
 
-from servers import long_polling
 from servers.core import board, http
 from servers.core.event_stream import (
     HEAD,
@@ -194,6 +193,20 @@ async def get_stats(request: web.Request) -> web.Response:
     return http.reply({**polls, **stats(request.app[STREAMS])})
 
 
+async def get_messages(request: web.Request) -> web.StreamResponse:
+    """The same log for those who ask: at once, or held for `wait` seconds, as long polling does."""
+    this = request.app[board.BOARD]
+    since = request.query.get("since")
+    with this.poll():
+        wait_s = board.wait_seconds(request.query.get("wait"), since is not None)
+        log = this.log(request)
+        try:
+            entries = await log.wait_after(since, wait_s)
+        except PositionError as error:
+            return this.position_error(request, log, error)
+        return this.answer(request, log, since, entries)
+
+
 def arguments() -> argparse.ArgumentParser:
     parser = http.arguments(__doc__)
     keep = "messages each channel remembers (%(default)s)"
@@ -210,7 +223,7 @@ def application(options: argparse.Namespace) -> web.Application:
     app.add_routes(
         [
             web.get("/events", get_events),
-            web.get("/messages", long_polling.get_messages),
+            web.get("/messages", get_messages),
             web.post("/messages", this.post_message),
             web.get("/stats", get_stats),
             web.get("/fault", get_fault),

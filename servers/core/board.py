@@ -30,9 +30,24 @@ MAX_HISTORY = 64 << 20  # bytes of history in all channels together, shared out 
 MAX_EVENT = 64  # characters in an event's name
 MAX_DELAY_S = 30.0  # seconds; a planned delay beyond a client's patience teaches nothing more
 LARGE = 64 * 1024  # bytes of messages; a larger answer is written in parts
+DEFAULT_WAIT_S = 25.0  # seconds a request is held; what Firestore suggests behind proxies that buffer
+MAX_WAIT_S = 30.0  # seconds; RFC 6202, 5.5: longer has worked, but 30 s is safer with the proxies out there
 FAULTS = (None, "error", "empty")
 
 _CHANNEL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def wait_seconds(text: str | None, has_position: bool) -> float:
+    """How long to hold a request, from its `wait` parameter. More than MAX_WAIT_S is MAX_WAIT_S."""
+    if text is None:
+        return DEFAULT_WAIT_S if has_position else 0.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:  # false for NaN, too
+        raise Refusal(400, f"wait={text[:40]} is no number of seconds", f"wait={DEFAULT_WAIT_S:g}")
+    return min(seconds, MAX_WAIT_S)
 
 
 class Channels:

@@ -10,8 +10,8 @@ import urllib.request
 import pytest
 
 from servers import long_polling
+from servers.core.board import wait_seconds
 from servers.core.http import Refusal
-from servers.long_polling import wait_seconds
 from tests.servers.conftest import Running, Start, until
 
 
