@@ -196,8 +196,8 @@ def with_unit(control: W.Widget, unit: str) -> W.HBox:
 def _on_grid(start: float, low: float, step: float) -> float:
     """The position next to `start` that the slider can stand on.
 
-    A browser moves a slider that begins between two steps onto one of them, and tells the kernel so itself.
-    If the kernel is busy then, JupyterLab may lose that message, and with it each later one of this slider.
+    A browser moves a slider that begins between two steps onto one of them, by itself: the figure would then
+    open at another value than the sentence below it and the still figure tell of.
     """
     return low + round((start - low) / step) * step
 

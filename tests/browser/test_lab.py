@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ def draw(interval_s):
     point.set_data([interval_s], [interval_s / 2])
     return f"Every {interval_s:.1f} s: the mean delay is half of it."
 
-explore(draw, fig, interval_s=slider(0.5, 30, {start}, unit="s"))
+shown = explore(draw, fig, interval_s=slider(0.5, 30, {start}, unit="s"))
+shown
 """
 
 SERVER = """
@@ -58,6 +60,20 @@ while (!signal.aborted) {
 }''', url=f"http://127.0.0.1:{server.server_port}")
 """
 
+# Run with all others it goes on at once; run again it waits for somebody to move the slider.
+WAITING = """
+import asyncio
+
+wait_s = 20 if "wait_s" in globals() else 0
+moved = asyncio.Event()
+shown._controls["interval_s"].observe(lambda _: moved.set(), "value")
+try:
+    async with asyncio.timeout(wait_s):
+        await moved.wait()
+except TimeoutError:
+    pass
+"""
+
 SOUND = [
     FIGURE.replace("{start}", "5"),
     FIGURE.replace("{start}", "30"),
@@ -68,6 +84,7 @@ SOUND = [
     CLIENT.replace("while (", "try { null.x } catch (error) { show(error.name); return }\nwhile ("),
     ("raises-exception", "1 / 0"),
     "import time\ntime.sleep(1)  # a test that does not wait for this cell sees that it was not run",
+    WAITING,
 ]
 
 PICTURE = '\'<img alt="still" src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=">\''
@@ -116,6 +133,19 @@ async def test_a_slider_is_timed_to_its_picture_and_turns_back_at_its_end(sound:
     assert (inside.ms or 0) > 0
     assert (at_the_end.ms or 0) > 0
     assert guess.ms is None, "there is no picture beside a guess"
+
+
+async def test_a_slider_that_is_moved_while_a_cell_waits_moves_its_picture_afterwards_too(
+    sound: Notebook,
+) -> None:
+    _, slider, _ = await sound.sliders()
+    before_the_last = sound.page.locator(".jp-CodeCell").nth(len(SOUND) - 2)
+    waits = asyncio.create_task(sound.run_next_cell(before_the_last))
+    await sound.page.wait_for_function("() => labTest.busy()")
+    await sound.press(slider)
+    await waits
+    assert await sound.problems() == []
+    await sound.press(slider)
 
 
 async def test_a_client_in_the_browser_gets_what_the_next_cell_makes_happen(sound: Notebook) -> None:

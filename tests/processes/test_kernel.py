@@ -181,3 +181,28 @@ def test_a_forked_child_of_the_kernel_keeps_no_server_alive(notebook: Notebook) 
         assert runs(child)
     finally:
         child.kill()
+
+
+def test_a_widget_that_is_moved_while_a_cell_waits_hears_that_the_kernel_is_done_with_it(
+    notebook: Notebook,
+) -> None:
+    """The browser holds a widget's next message back until it hears so (ipywidgets' message throttle)."""
+    comm = notebook.run(
+        "import asyncio, labsupport; from comm import create_comm\n"
+        "moved = asyncio.Event(); comm = create_comm('a slider')\n"
+        "comm.on_msg(lambda _: moved.set()); print(comm.comm_id)"
+    )
+    cell = notebook.start(
+        f"print('waiting', flush=True)\nasync with asyncio.timeout({PATIENCE_S}): await moved.wait()"
+    )
+    client = notebook.client
+    move = client.session.msg("comm_msg", {"comm_id": comm, "data": {}})
+    client.shell_channel.send(move)
+    states, deadline = [], time.monotonic() + PATIENCE_S
+    while ("cell", "idle") not in states or ("move", "idle") not in states:
+        message = client.get_iopub_msg(timeout=deadline - time.monotonic())
+        who = {cell: "cell", move["header"]["msg_id"]: "move"}.get(message["parent_header"].get("msg_id"))
+        if who and message["msg_type"] == "status":
+            states.append((who, message["content"]["execution_state"]))
+    assert states.index(("move", "idle")) < states.index(("cell", "idle"))
+    assert ("cell", "busy") in states[states.index(("move", "idle")) :], "the waiting cell is shown as done"
