@@ -19,8 +19,11 @@ $(READY): requirements.lock pyproject.toml
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps -e .
 	@touch $(READY)
 
+# JupyterLab refuses root unless told; in a container there is nobody else. It listens on loopback only, as always.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
 lab: $(READY)
-	$(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb
+	$(BIN)/python -m jupyterlab $(AS_ROOT) $(LAB_OPTIONS) notebooks/00_start_here.ipynb
 
 test: $(READY) lint
 	$(BIN)/python -m pytest

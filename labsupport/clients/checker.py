@@ -45,7 +45,11 @@ class FollowerReport:
         return not self.faults
 
     def __str__(self) -> str:
-        words = {"missed": "missed and told so", "duplicated": "came twice", "out_of_order": "out of order"}
+        words = {
+            "missed": "missed and told so",
+            "duplicated": "came more than once",
+            "out_of_order": "out of order",
+        }
         parts = [f"{len(ids)} {words.get(name, name)} ({_some(ids)})" for name, ids in self.faults.items()]
         return "; ".join(parts) or f"{self.received} received, all there, once and in order"
 
