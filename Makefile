@@ -23,7 +23,7 @@ $(READY): requirements.lock pyproject.toml
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 lab: $(READY)
-	$(BIN)/python -m jupyterlab $(AS_ROOT) $(LAB_OPTIONS) notebooks/00_start_here.ipynb
+	$(BIN)/python -m jupyterlab --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/00_start_here.ipynb $(AS_ROOT) $(LAB_OPTIONS)
 
 test: $(READY) lint
 	$(BIN)/python -m pytest
