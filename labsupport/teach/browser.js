@@ -6,7 +6,7 @@
 
 const BATCH_MS = 100; // rows are put into the page this often, however fast they come
 const SYNC_MS = 500; // and handed to Python this often
-const ERRORS_ARRIVE_MS = 20;
+const ERRORS_ARRIVE_MS = 20; // usually; one that comes later still gets its row, below the word Done
 const STREAMS_THROUGH_PROXY = 3; // a browser opens 6 connections to one HTTP/1.1 origin, and JupyterLab needs some
 
 function route(server, wanted) {
@@ -189,6 +189,7 @@ function render({ model, el }) {
 
   const rows = rowsView(box, model.get("most_rows"));
   let run = null;
+  let unwatch = () => {};
 
   const sync = (state) => {
     model.set("rows", rows.kept());
@@ -205,11 +206,21 @@ function render({ model, el }) {
     start.disabled = false;
     stop.disabled = true;
     if (focused) start.focus();
+    mine.words = words;
     status.textContent = `${words} (${rows.count()})`;
     sync(state);
   };
+  // The browser tells of an error in a handler only after that handler has ended, and on a busy machine so much
+  // after it that the run may be done. So it is heard until the next run begins, or the view goes.
+  const problem = (mine, text) => {
+    rows.add(`✗ ${text}`);
+    if (!mine.words) return;
+    status.textContent = `${mine.words} (${rows.count()})`;
+    sync();
+  };
 
   const begin = async () => {
+    unwatch();
     rows.clear();
     const abort = new AbortController();
     const mine = {};
@@ -219,11 +230,10 @@ function render({ model, el }) {
       setTimeout(() => returned && !held.busy() && finish(mine, "done", "Done."), ERRORS_ARRIVE_MS);
     const held = tools(abort.signal, way.direct, doneIfIdle);
     const source = `your-cell-${(runs += 1)}.js`;
-    const unwatch = watchErrors(source, (problem) => rows.add(`✗ ${problem}`));
+    unwatch = watchErrors(source, (text) => problem(mine, text));
     const syncing = setInterval(sync, SYNC_MS);
     mine.end = () => {
       clearInterval(syncing);
-      unwatch();
       abort.abort();
       held.end();
     };
@@ -248,6 +258,7 @@ function render({ model, el }) {
   stop.addEventListener("click", () => run && finish(run, "stopped", "Stopped."));
   return () => {
     if (run) finish(run, "stopped", "Stopped.");
+    unwatch();
     rows.end();
   };
 }
