@@ -262,7 +262,7 @@ EXERCISES = (
             case([b": still here\n\ndata: x\n\n"], hint="a comment is no event"),
             case([b"id: 8\n\ndata: x\n\n"], hint="a block without data delivers nothing, but moves the id"),
             case([b"data: whole\n\ndata: half\n"], hint="what has no blank line behind it is not an event"),
-            case([_TEA[:9], _TEA[9:25], _TEA[25:]], hint="chunks are cut anywhere, also inside a letter"),
+            case([_TEA[:9], _TEA[9:26], _TEA[26:]], hint="chunks are cut anywhere, also inside a letter"),
             case([bytes([byte]) for byte in _TEA * 2], hint="byte by byte", hidden=True),
         ),
         mistakes=(
