@@ -26,12 +26,9 @@ from servers.core.websocket_connection import Connection, reply
 
 
 async def echo(connection: Connection) -> None:
-    """Send each message back until the client leaves."""
-    counters = connection.shared.counters
-    async for message in connection:
-        counters.messages += 1
-        counters.bytes += len(message) if isinstance(message, bytes) else len(message.encode())
-        await connection.push(message)
+    """Send each message back until the client leaves: receive() raises ConnectionClosed then."""
+    while True:
+        await connection.push(await connection.receive())
 
 
 def arguments() -> argparse.ArgumentParser:

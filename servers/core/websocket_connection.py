@@ -77,7 +77,7 @@ class Shared:
 
 
 class Connection(ServerConnection):
-    """What a handler gets: iterate over it for messages, push() what you have to say, cut() to end it."""
+    """What a handler gets: receive() and push() messages, and cut() to end it."""
 
     def __init__(self, shared: Shared, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -96,6 +96,14 @@ class Connection(ServerConnection):
     def behind(self) -> int:
         """Bytes that the client has not taken, beyond what the kernel holds."""
         return self.transport.get_write_buffer_size()
+
+    async def receive(self) -> str | bytes:
+        """The next message, counted. Raises ConnectionClosed."""
+        message = await self.recv()
+        counters = self.shared.counters
+        counters.messages += 1
+        counters.bytes += len(message) if isinstance(message, bytes) else len(message.encode())
+        return message
 
     async def push(self, message: str | bytes, text: bool | None = None) -> None:
         """Send a message; waits while the client's buffers are full, STUCK_S at most.
@@ -121,6 +129,7 @@ class Connection(ServerConnection):
             self.shared.counters.slow += code == SLOW_READER
             self.shared.counters.too_fast += code == TOO_FAST
             self.ending = self.loop.create_task(self._end(code, reason or REASONS[code]))
+            self.transport.resume_reading()  # a full queue may have stopped it before the client's close
 
     async def _end(self, code: int, reason: str) -> None:
         timer = self.loop.call_later(self.shared.close_s, self.transport.abort)
@@ -164,7 +173,8 @@ class Connection(ServerConnection):
 
     def process_event(self, event: Any) -> None:
         self._head_arrived()
-        super().process_event(event)
+        if self.ending is None:  # nobody reads messages any more
+            super().process_event(event)
 
     def head_is_late(self) -> None:
         """Browsers open spare connections and stay silent: nobody waits for an answer there."""
