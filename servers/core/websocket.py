@@ -108,6 +108,7 @@ class Door:
         self.counters = self.shared.counters
         self.inside: dict[Connection, None] = {}  # with a handler, in the order they came
         self.draining = False
+        self.sleep = asyncio.sleep  # between two batches; a test has its own
         self.options, self.compression = options, compression
         self._sockets, self._pages = sockets, pages
         self._may_enter = may_enter or (lambda origin: http.is_allowed(origin, options.allow_origin))
@@ -187,7 +188,7 @@ class Door:
         size = math.ceil(len(leaving) / BATCHES) or 1
         for first in range(0, len(leaving), size):
             if first:
-                await asyncio.sleep(self.options.drain_s / BATCHES)
+                await self.sleep(self.options.drain_s / BATCHES)
             for connection in leaving[first : first + size]:
                 connection.cut(RESTART)
         for connection in self.inside:  # who came in while the door was being closed
