@@ -82,12 +82,18 @@ class Bare:
             frames.append(frame)
         return frames
 
-    async def closed(self) -> Close:
-        """What the server's close frame says; all before it is thrown away."""
+    async def until_closed(self) -> tuple[list[Frame], Close]:
+        """The frames up to the server's close frame, and what that says."""
+        frames = []
         while (frame := await self.next()) is not None:
             if frame.opcode is Opcode.CLOSE:
-                return parse_close(frame.payload)
-        return Close(1006)
+                return frames, parse_close(frame.payload)
+            frames.append(frame)
+        return frames, Close(1006)
+
+    async def closed(self) -> Close:
+        """What the server's close frame says; all before it is thrown away."""
+        return (await self.until_closed())[1]
 
     def close(self) -> None:
         self.sock.close()
