@@ -22,7 +22,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
-from servers.core.connection import HEAD_S, LINGER_S
+from servers.core.connection import HEAD_S, LINGER_S, MAX_FIELD
 from servers.core.http import MAX_HEAD
 
 WRITE_AHEAD = 32 * 1024  # bytes written ahead of the client; then a send waits
@@ -84,7 +84,7 @@ class Connection(ServerConnection):
         self.shared = shared
         self.ending: asyncio.Task[None] | None = None
         self._deaf = False
-        self._head_bytes = 0
+        self._head_bytes = self._line_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -154,22 +154,31 @@ class Connection(ServerConnection):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        if self.request is None:
-            # All of it is head: a client must wait for the answer before it sends frames (RFC 6455, 4.1).
-            if not self._head_bytes and not data.startswith(b"GET "[: len(data)]):
-                self._last_word(
-                    405, "a WebSocket begins with GET", "python -m websockets ws://127.0.0.1:PORT"
-                )
-                return
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD:
-                self._last_word(431, f"the head is larger than {MAX_HEAD} bytes", "send less")
-                return
+        # All of it is head: a client must wait for the answer before it sends frames (RFC 6455, 4.1).
+        if self.request is None and not self._head_goes_on(data):
+            return
         super().data_received(data)
         # Pongs are written at once, also to a client that sends pings and reads nothing.
         if self.behind > self.shared.most_behind:
             self.cut(SLOW_READER)
             self.transport.abort()
+
+    def _head_goes_on(self, data: bytes) -> bool:
+        """Whether the head may go on after this part of it; if not, the client has been told why."""
+        if not self._head_bytes and not data.startswith(b"GET "[: len(data)]):
+            self._last_word(405, "a WebSocket begins with GET", "python -m websockets ws://127.0.0.1:PORT")
+            return False
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD:
+            self._last_word(431, f"the head is larger than {MAX_HEAD} bytes", "send less")
+            return False
+        begun, *lines = data.split(b"\n")
+        self._line_bytes += len(begun)
+        if max(self._line_bytes, *map(len, lines), 0) > MAX_FIELD:
+            self._last_word(431, f"the head has a line of more than {MAX_FIELD} bytes", "send less")
+            return False
+        self._line_bytes = len(lines[-1]) if lines else self._line_bytes
+        return True
 
     def process_event(self, event: Any) -> None:
         self._head_arrived()

@@ -16,7 +16,7 @@ from servers.core.tokens import Tokens
 from servers.core.websocket_connection import WRITE_AHEAD
 from servers.websocket_chat import Bucket, Chat, arguments
 from tests.servers.conftest import until
-from tests.servers.sockets import Server, Talker, run_chat
+from tests.servers.sockets import Server, Talker, farewell, run_chat
 
 Start = Callable[..., Awaitable[tuple[Server, Chat]]]
 
@@ -375,7 +375,7 @@ async def test_who_does_not_join_in_time_is_4401(start: Start, said):
     for message in said:
         await silent.link.send(message)
     assert await silent.code() == 4401
-    assert silent.link.close_reason == "no join in time"
+    assert farewell(silent.link) == (4401, "no join in time")
 
 
 async def test_who_has_joined_may_stay_silent_beyond_the_deadline(start: Start):
@@ -605,7 +605,7 @@ async def test_echo_is_there_with_the_chats_limit_and_without_its_rate(start: St
         assert await link.recv() == str(number)
     await link.send(bytes(128 * 1024 + 1))
     await link.wait_closed()
-    assert link.close_code == 1009
+    assert farewell(link)[0] == 1009
 
 
 async def test_the_counters_tell_what_has_happened(server: Server):

@@ -12,7 +12,7 @@ from servers import websocket_echo
 from servers.core import websocket_connection
 from servers.core.websocket_connection import WRITE_AHEAD
 from tests.servers.conftest import until
-from tests.servers.sockets import MASK, Server, run_echo
+from tests.servers.sockets import MASK, Server, farewell, run_echo
 
 Start = Callable[..., Awaitable[Server]]
 
@@ -111,7 +111,7 @@ async def test_a_message_of_the_limit_is_taken_and_one_byte_more_is_1009(start: 
     assert await link.recv() == "x" * 1000
     await link.send("x" * 1001)
     await link.wait_closed()
-    assert link.close_code == 1009
+    assert farewell(link)[0] == 1009
     await works(server)
 
 
