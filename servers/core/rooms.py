@@ -45,7 +45,8 @@ class Room:
         self._users: dict[str, int] = {}  # by name, how many connections; in the order they came
         self._known: dict[tuple[str, str], int] = {}  # (user, the client's id of a message) -> offset
         self._order: deque[tuple[int, tuple[str, str]]] = deque()  # the same, the oldest first
-        self._untold: set[Member] = set()  # who has yet to hear who is online
+        self._changed = False  # since all were told who is online
+        self._untold: set[Member] = set()  # who was behind then, and has yet to hear it
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -77,7 +78,7 @@ class Room:
         connections = self._users.get(member.user, 0) + 1
         self._users[member.user] = connections
         if connections == 1:
-            self._tell(self._members)
+            self._online_changed()
 
     def leave(self, member: Member) -> None:
         del self._members[member]
@@ -85,7 +86,7 @@ class Room:
         self._users[member.user] -= 1
         if not self._users[member.user]:
             del self._users[member.user]
-            self._tell(self._members)
+            self._online_changed()
 
     def online(self) -> dict[str, Any]:
         """The names of those who are there, each once, at most MOST_NAMES; and how many there are."""
@@ -96,16 +97,22 @@ class Room:
         others = (member for member in self._members if member is not writer)
         self._signal(others, type="typing", user=writer.user)
 
-    def _tell(self, members: Iterable[Member]) -> None:
-        self._untold.update(members)
-        if self._timer is None and self._untold:
-            wait_s = ONLINE_S + ONLINE_MEMBER_S * len(self._members)
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self._tell_now)
+    def _online_changed(self) -> None:
+        self._changed = True
+        self._tell_soon()
 
-    def _tell_now(self) -> None:
+    def _tell_soon(self) -> None:
+        if self._timer is None:
+            wait_s = ONLINE_S + ONLINE_MEMBER_S * len(self._members)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._tell)
+
+    def _tell(self) -> None:
         self._timer = None
-        self._untold = self._signal(self._untold, type="online", **self.online())
-        self._tell(())
+        listeners = self._members if self._changed else self._untold
+        self._changed = False
+        self._untold = self._signal(listeners, type="online", **self.online())
+        if self._untold:
+            self._tell_soon()
 
     def _signal(self, members: Iterable[Member], **content: Any) -> set[Member]:
         """Send this to whoever is not behind; gives those who are."""

@@ -152,7 +152,7 @@ async def test_a_crowd_that_joins_is_not_told_once_for_each(server: Server, monk
     crowd = [await joined(server, f"user {number}") for number in range(60)]
     room = server.door._sockets["/chat"].__self__.rooms.room("tea")
     room._timer.cancel()
-    room._tell_now()
+    room._tell()
     assert [(await talker.hear("online"))["count"] for talker in crowd] == [60] * 60
     assert room._timer is None
 
