@@ -16,6 +16,7 @@ from labsupport.clients.base import (
 from labsupport.clients.checker import DeliveryChecker, FollowerReport, Report
 from labsupport.clients.long_polling import LongPollingClient
 from labsupport.clients.short_polling import ShortPollingClient
+from labsupport.clients.websocket import WebSocketClient, connect, verdict
 
 __all__ = [
     "Client",
@@ -34,4 +35,7 @@ __all__ = [
     "Report",
     "ShortPollingClient",
     "Stats",
+    "WebSocketClient",
+    "connect",
+    "verdict",
 ]
