@@ -158,6 +158,14 @@ def missing(name: str) -> str | None:
     return f"{' and '.join(absent)}: not installed" if absent else None
 
 
+def stays_away_once_refused(name: str) -> bool:
+    """undici 6, which stands in for 7 on Node 18: a refused connection is the last that it tries."""
+    if name != "undici":
+        return False
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+    return int(said.removeprefix("v").partition(".")[0]) < 20
+
+
 def install(folder: Path) -> str | None:
     """Install the npm packages into this folder. What npm said if it could not, None if it could."""
     for name in ("package.json", "listen.mjs"):
@@ -173,4 +181,5 @@ def install(folder: Path) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return f"npm did not install its packages within {NPM_S} s"
-    return None if done.returncode == 0 else f"npm could not install its packages: {done.stderr[-500:]}"
+    said = " ".join(line.removeprefix("npm error ") for line in done.stderr.splitlines()[:3])
+    return None if done.returncode == 0 else f"npm could not install its packages: {said}"
