@@ -4,40 +4,23 @@
 // setTimeout, setInterval. Those are wrapped, so that Stop, or a view that goes away, ends whatever was begun, even
 // by code that never thought of an end.
 
-const BATCH_MS = 100; // rows are put into the page this often, however fast they come
-const SYNC_MS = 500; // and handed to Python this often
 const ERRORS_ARRIVE_MS = 20; // usually; one that comes later still gets its row, below the word Done
-const STREAMS_THROUGH_PROXY = 3; // a browser opens 6 connections to one HTTP/1.1 origin, and JupyterLab needs some
-
-function route(server, wanted) {
-  const local = ["localhost", "127.0.0.1", "[::1]", "::1"].includes(location.hostname);
-  const config = document.getElementById("jupyter-config-data");
-  const base = config ? JSON.parse(config.textContent).baseUrl : null;
-  const direct = wanted === "direct" || base === null || (wanted === "auto" && local);
-  if (direct) return { url: server.replace(/\/$/, ""), direct, words: `directly at ${server}` };
-  const { port, pathname } = new URL(server);
-  const url = new URL(`${base}proxy/${port}${pathname}`, location.href).href.replace(/\/$/, "");
-  const words = "through Jupyter's proxy: WebSocket close codes are lost, streams need Accept: text/event-stream, "
-    + "and the server may not notice that you leave";
-  return { url: /^ws/.test(server) ? url.replace(/^http/, "ws") : url, direct, words };
-}
 
 // What the code may use. Each thing it opens is kept here until it is over: `end()` closes them all, and `idle` is
 // called when the last one has gone.
-function tools(signal, direct, idle) {
+function tools(signal, way, idle) {
   const open = new Map(); // thing -> how to end it
   const opened = (thing, end) => open.set(thing, end);
   const over = (thing) => {
+    proxied.delete(thing);
     if (open.delete(thing) && open.size === 0) idle();
   };
-  const streams = () => [...open.keys()].filter((thing) => thing instanceof EventSource).length;
 
   class LabEventSource extends EventSource {
     constructor(...how) {
-      if (!direct && streams() >= STREAMS_THROUGH_PROXY) {
-        throw new Error(`more than ${STREAMS_THROUGH_PROXY} streams through Jupyter's proxy would block JupyterLab`);
-      }
+      checkProxied(way);
       super(...how);
+      if (!way.direct) proxied.add(this);
       opened(this, () => this.close());
       this.addEventListener("error", () => this.readyState === EventSource.CLOSED && over(this));
     }
@@ -95,55 +78,6 @@ function tools(signal, direct, idle) {
   return { given, end, busy: () => open.size > 0 };
 }
 
-function element(tag, className, text = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
-// One row: the seconds since the start, and text, or the fields of an object.
-function rowElement({ at, value }) {
-  const row = element("div", "lab-row");
-  row.append(element("span", "lab-time", `${at.toFixed(2)} s`), " "); // spaces, for those who copy or listen
-  if (value === null || typeof value !== "object") row.append(element("span", "", String(value)));
-  else {
-    for (const [name, content] of Object.entries(value)) {
-      const text = typeof content === "string" ? content : JSON.stringify(content);
-      row.append(element("span", "lab-field", name), " ", element("span", "", text), " ");
-    }
-  }
-  return row;
-}
-
-// The rows of one view: at most `most` stay, the others are counted.
-function rowsView(box, most) {
-  let waiting = [], kept = [], total = 0, timer = null, began = performance.now();
-  const draw = () => {
-    timer = null;
-    const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
-    box.append(...waiting.splice(0).map(rowElement));
-    while (box.childElementCount > most) box.firstElementChild.remove();
-    if (atEnd) box.scrollTop = box.scrollHeight;
-  };
-  return {
-    add(value) {
-      total += 1;
-      const row = { at: (performance.now() - began) / 1000, value };
-      for (const list of [waiting, kept]) if (list.push(row) > most) list.shift();
-      timer ??= setTimeout(draw, BATCH_MS);
-    },
-    clear() {
-      waiting = [], kept = [], total = 0, began = performance.now();
-      box.replaceChildren();
-    },
-    draw,
-    kept: () => kept.map(({ at, value }) => ({ at_s: Math.round(at * 1000) / 1000, row: value })),
-    count: () => (total > most ? `the last ${most} of ${total} rows` : `${total} row${total === 1 ? "" : "s"}`),
-    end: () => clearTimeout(timer),
-  };
-}
-
 const AsyncFunction = (async () => {}).constructor;
 let runs = 0; // gives each run's code a name of its own, in errors and in the browser's developer tools
 
@@ -185,7 +119,7 @@ function render({ model, el }) {
   const bar = element("div", "lab-bar");
   bar.append(start, stop, status);
   el.classList.add("lab-browser");
-  el.append(bar, box, element("div", "lab-route", `Your browser reaches the server ${way.words}.`));
+  el.append(bar, box, routeElement(way));
 
   const rows = rowsView(box, model.get("most_rows"));
   let run = null;
@@ -228,7 +162,7 @@ function render({ model, el }) {
     // A moment later, since the browser tells of an error in a handler only after that handler has ended.
     const doneIfIdle = () =>
       setTimeout(() => returned && !held.busy() && finish(mine, "done", "Done."), ERRORS_ARRIVE_MS);
-    const held = tools(abort.signal, way.direct, doneIfIdle);
+    const held = tools(abort.signal, way, doneIfIdle);
     const source = `your-cell-${(runs += 1)}.js`;
     unwatch = watchErrors(source, (text) => problem(mine, text));
     const syncing = setInterval(sync, SYNC_MS);

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from labsupport.teach.browser import BrowserRun, run_in_browser
+from labsupport.teach.browser import BrowserRun, run_in_browser, script
 
 TEACH = Path(__file__).resolve().parents[2] / "labsupport" / "teach"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -62,7 +62,8 @@ class Server:
 
     def app(self) -> web.Application:
         async def js(request: web.Request) -> web.Response:
-            text = (TEACH / request.match_info["name"]).read_text(encoding="utf-8")
+            name = request.match_info["name"]
+            text = script(name) if name == "browser.js" else (TEACH / name).read_text(encoding="utf-8")
             return web.Response(text=text, content_type="text/javascript")
 
         def html(text: str) -> Any:
@@ -258,7 +259,11 @@ async def test_elsewhere_it_goes_through_jupyters_proxy(
     await status(page, "Done.")
     host = server.origin.removeprefix("http://")
     assert f"{expected}://{host}/user/ann/proxy/4321/chat" in await rows(page)
-    assert await page.get_by_text("through Jupyter's proxy: WebSocket close codes are lost").count() == 1
+    summary = page.get_by_text("through Jupyter's proxy, which changes five things")
+    assert await page.get_by_text("close codes and reasons are lost").is_hidden()
+    await summary.press("Enter")
+    assert await page.get_by_role("listitem").count() == 5
+    assert await page.get_by_text("close codes and reasons are lost").is_visible()
 
 
 async def test_a_fourth_stream_through_the_proxy_is_refused_since_jupyterlab_needs_the_connections(

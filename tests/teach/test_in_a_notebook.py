@@ -38,6 +38,7 @@ replace(exercise("1.1"), limit_s=0.2).check(next_wait)""",
 
 check("1.1", next_wait)""",
     """run_in_browser("show(url);", url="http://127.0.0.1:4321")""",
+    """browser_streams("ws://127.0.0.1:4321", kind="websocket")""",
     """1 + 1""",
 ]
 
@@ -74,7 +75,7 @@ def test_each_widget_has_a_still_form_for_a_page_without_a_kernel(stored: Path) 
                 widgets += 1
                 assert data["text/html"].strip()
                 assert "model" not in data["text/html"]
-    assert widgets == 4
+    assert widgets == 5
 
 
 def test_an_endless_answer_ends_with_a_sentence_and_the_kernel_goes_on(stored: Path) -> None:
