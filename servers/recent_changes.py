@@ -268,7 +268,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def application(options: argparse.Namespace, clock: Clock = time.time) -> web.Application:
-    app = http.application(options.allow_origin)
+    app = http.application(options)
     feed = app[FEED] = Feed(Changes(options.seed), options.keep, clock)
     app[STREAMS], app[ONCE], app[LIFE] = Streams(options), OncePerEntry(encode), options.life
     app.add_routes(

@@ -218,7 +218,7 @@ def arguments() -> argparse.ArgumentParser:
 def application(options: argparse.Namespace) -> web.Application:
     this = board.Board(board.Channels(options.keep))
     this.reserved = RESERVED
-    app = http.application(options.allow_origin)
+    app = http.application(options)
     app[board.BOARD], app[STREAMS], app[FAULT], app[ONCE] = this, Streams(options), [Fault()], OncePerEntry()
     app.add_routes(
         [

@@ -247,7 +247,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
 def application(options: argparse.Namespace, get_messages: Callable[[web.Request], Any]) -> web.Application:
     """A polling server's application: the pages above, and GET /messages as the server has it."""
     board = Board(Channels(options.keep), options.fault, options.delay)
-    app = http.application(options.allow_origin)
+    app = http.application(options)
     app[BOARD] = board
     app.add_routes(
         [

@@ -1,10 +1,10 @@
-"""What the lab's HTTP servers share: limits on what a client may send, JSON errors, origins, start and end.
+"""What the lab's HTTP servers share: who may ask, limits on what may be sent, JSON errors, start and end.
 
 A server builds an aiohttp application with `application()`, adds its routes, and hands it to `run()`:
 
     def main() -> None:
         options = arguments(__doc__).parse_args()
-        app = application(options.allow_origin)
+        app = application(options)
         app.add_routes([web.get("/messages", get_messages)])
         run(app, options)
 
@@ -23,7 +23,7 @@ from typing import Any
 
 from aiohttp import web
 
-from servers.core import lifeline
+from servers.core import hosts, lifeline
 from servers.core.connection import MAX_FIELDS, Connection
 
 MAX_BODY = 64 * 1024  # bytes of a request's body; a chat message is a hundredth of that
@@ -38,6 +38,7 @@ _LOCAL_ORIGIN = re.compile(r"https?://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:
 _REQUEST_HEADERS = "Content-Type, Cache-Control, If-None-Match, Last-Event-ID, Idempotency-Key"
 
 _ORIGINS: web.AppKey[frozenset[str]] = web.AppKey("origins", frozenset)
+_NAMES: web.AppKey[frozenset[str]] = web.AppKey("names", frozenset)
 _ENDING: web.AppKey[asyncio.Event] = web.AppKey("ending", asyncio.Event)
 
 _log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Refusal(Exception):
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """The arguments of an HTTP server: those of every server, and --allow-origin."""
+    """The arguments of an HTTP server: those of every server, --allow-origin, and --allow-host."""
     parser = lifeline.arguments(description)
     parser.add_argument(
         "--allow-origin",
@@ -67,6 +68,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="let pages of this origin use the server as well (those of this machine always may); repeatable",
     )
+    hosts.add_argument(parser)
     return parser
 
 
@@ -175,12 +177,16 @@ def with_etag(request: web.Request, tag: str, answer: Callable[[], web.StreamRes
     return response
 
 
-def application(allow_origin: Iterable[str] = ()) -> web.Application:
-    """An aiohttp application with the limits, the error pages and the origin rules of this module."""
+def application(options: argparse.Namespace | None = None) -> web.Application:
+    """An aiohttp application with the limits, the error pages and the rules on who may ask of this module.
+
+    `options` are those of arguments(); without any, only this machine's own names and pages may.
+    """
     app = web.Application(
         middlewares=[_front_door], client_max_size=MAX_BODY + 1
     )  # aiohttp 3.11 refuses from the limit on
-    app[_ORIGINS] = frozenset(allow_origin)
+    app[_ORIGINS] = frozenset(options.allow_origin if options else ())
+    app[_NAMES] = hosts.names(options) if options else frozenset()
     app[_ENDING] = asyncio.Event()
     app.on_response_prepare.append(_mark_for_browsers)
     return app
@@ -262,6 +268,7 @@ async def _see_it_taken(request: web.Request, response: web.StreamResponse) -> N
 
 
 def _check_head(request: web.Request) -> None:
+    _check_host(request)
     if len(request.raw_headers) > MAX_FIELDS:  # older versions of aiohttp do not count them
         raise Refusal(431, f"the head has more than {MAX_FIELDS} fields", "send fewer")
     if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEAD:
@@ -273,6 +280,20 @@ def _check_head(request: web.Request) -> None:
             f"pages of {origin[:80]} may not do this",
             "a page of http://localhost, or start the server with --allow-origin ORIGIN",
         )
+
+
+def _check_host(request: web.Request) -> None:
+    """Refuse what was meant for another name: see core/hosts.py."""
+    fields = request.headers.getall("Host", [])
+    if not fields and request.version < (1, 1):
+        return  # from before Host was invented, and so from no browser
+    if len(fields) != 1:
+        raise Refusal(400, f"expected one Host field, got {len(fields)}", "use an HTTP client")
+    here = request.transport.get_extra_info("sockname") if request.transport else None
+    names = request.app[_NAMES]
+    if not hosts.is_own(fields[0], names, str(here[0]) if here else ""):
+        advice = "http://127.0.0.1, or start the server with --allow-host NAME if that name is yours"
+        raise Refusal(403, f"this server is not {fields[0][:80]}", advice)
 
 
 def _options(request: web.Request) -> web.Response:
@@ -317,8 +338,8 @@ async def _mark_for_browsers(request: web.Request, response: web.StreamResponse)
 
 
 def _is_allowed_here(request: web.Request, origin: str) -> bool:
-    more = request.app[_ORIGINS]
-    return is_allowed(origin, more)
+    named, names, host = request.app[_ORIGINS], request.app[_NAMES], request.headers.get("Host", "")
+    return is_allowed(origin, named) or (hosts.is_own(host, names) and hosts.is_its_page(origin, host))
 
 
 def _no_constant(name: str) -> None:

@@ -8,8 +8,7 @@ A server says which handler talks on which path, and hands that to run():
 
 Before a WebSocket opens, its request is checked as a door-keeper would, in this order:
 
-    400, 403   Host: a name that does not belong to this machine. A page can point its own name at 127.0.0.1
-               (DNS rebinding), and then its browser takes it for this server's page; but Host tells.
+    400, 403   Host: a name that does not belong to this machine (see core/hosts.py)
     403        Origin: a page of elsewhere. A browser lets any page open a WebSocket to anywhere, and sends
                the cookies along: the server alone can refuse (RFC 6455, 10.2). What is no page sends none.
     408, 431   a head that does not end within HEAD_S, or is larger than MAX_HEAD
@@ -24,17 +23,15 @@ import argparse
 import asyncio
 import logging
 import math
-import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from servers.core import http, lifeline
+from servers.core import hosts, http, lifeline
 from servers.core.connection import HEAD_S, LINGER_S
 from servers.core.event_stream import seconds, whole
 from servers.core.websocket_connection import (
@@ -54,8 +51,6 @@ DRAIN_S = 1.0  # seconds over which a server that ends sends its clients away
 MOST_DRAIN_S = 1.2  # seconds; lifeline.CLOSING_S is for the draining and for all that follows
 BATCHES = 10  # of clients, when draining: they come back to the next server as ten small crowds
 LAST_S = 0.4  # seconds for the last closing handshakes when the server ends
-
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]{1,5})?")
 
 _log = logging.getLogger(__name__)
 _library_log = logging.getLogger("servers.websockets")  # each failed handshake of anybody: too much to print
@@ -77,15 +72,6 @@ def arguments(description: str, max_bytes: int = MAX_MESSAGE) -> argparse.Argume
     add("--most-connections", type=whole(1, 1_000_000), default=MOST_CONNECTIONS, help="(%(default)s)")
     add("--drain-s", type=_drain, default=DRAIN_S, help="seconds to send all away at the end (%(default)g)")
     return parser
-
-
-def is_own_host(field: str, own: Iterable[str]) -> bool:
-    """Whether a Host field names this machine: by a loopback name or address, or by one of `own`."""
-    match = _HOST.fullmatch(field.strip())
-    if match is None:
-        return False
-    name = match[1].strip("[]").lower()
-    return lifeline.is_loopback(name) or name in own
 
 
 class Door:
@@ -112,8 +98,7 @@ class Door:
         self.options, self.compression = options, compression
         self._sockets, self._pages = sockets, pages
         self._may_enter = may_enter or (lambda origin: http.is_allowed(origin, options.allow_origin))
-        named = (urlsplit(origin).hostname or "" for origin in options.allow_origin)
-        self._own = {options.host.strip("[]").lower(), *named} - {""}
+        self._own = hosts.names(options)
 
     def check(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to a request; None opens the WebSocket."""
@@ -127,12 +112,14 @@ class Door:
         return answer
 
     def _refusal(self, request: Request, here: str, is_page: bool) -> Response | None:
-        hosts, origins = request.headers.get_all("Host"), request.headers.get_all("Origin")
-        if len(hosts) != 1 or len(origins) > 1:
+        fields, origins = request.headers.get_all("Host"), request.headers.get_all("Origin")
+        if len(fields) != 1 or len(origins) > 1:
             return refuse(400, "expected one Host field and at most one Origin", "use an HTTP client")
-        if not is_own_host(hosts[0], {*self._own, here.lower()}):
-            return refuse(403, f"this server is not {hosts[0][:80]}", "http://127.0.0.1, or --host NAME")
-        if origins and not self._may_enter(origins[0]):
+        [host] = fields
+        if not hosts.is_own(host, self._own, here):
+            advice = "ws://127.0.0.1, or start the server with --allow-host NAME if that name is yours"
+            return refuse(403, f"this server is not {host[:80]}", advice)
+        if origins and not (self._may_enter(origins[0]) or hosts.is_its_page(origins[0], host)):
             advice = "a page of http://localhost, or start the server with --allow-origin ORIGIN"
             return refuse(403, f"pages of {origins[0][:80]} may not do this", advice)
         if is_page:
@@ -141,7 +128,7 @@ class Door:
         if path not in self._sockets and "*" not in self._sockets:
             return refuse(404, f"there is nothing at {path[:80]}", ", ".join([*self._sockets, *self._pages]))
         if not any(value.strip().lower() == "websocket" for value in request.headers.get_all("Upgrade")):
-            advice = f"python -m websockets ws://{hosts[0][:80]}{path[:80]}"
+            advice = f"python -m websockets ws://{host[:80]}{path[:80]}"
             return refuse(426, "this is a WebSocket, and no page", advice, {"Upgrade": "websocket"})
         if self.draining:
             return refuse(503, "this server ends", "again, at a random moment", {"Retry-After": "1"})

@@ -101,7 +101,7 @@ async def listen(
 
 
 def request(target: str = "/events", method: str = "GET", **fields: object) -> bytes:
-    lines = [f"{name.replace('_', '-')}: {value}" for name, value in {"Host": "here", **fields}.items()]
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in {"Host": "localhost", **fields}.items()]
     return "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode()
 
 

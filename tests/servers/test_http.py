@@ -20,7 +20,7 @@ LARGEST = 64 * 1024
 
 
 def head(method: str = "GET", target: str = "/messages", **fields: object) -> bytes:
-    lines = [f"{name.replace('_', '-')}: {value}" for name, value in {"Host": "here", **fields}.items()]
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in {"Host": "localhost", **fields}.items()]
     return "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode()
 
 

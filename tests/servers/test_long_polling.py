@@ -16,7 +16,7 @@ from tests.servers.conftest import Running, Start, until
 
 
 def request(target: str, method: str = "GET") -> bytes:
-    return f"{method} {target} HTTP/1.1\r\nHost: here\r\n\r\n".encode()
+    return f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 async def test_a_parked_request_is_answered_by_the_next_message(long: Running):
