@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import kosoku
 import pytest
+from websockets.exceptions import ConnectionClosed
 
+from labsupport.clients.websocket import connect
 from labsupport.processes import Server
 from tests.conformance import own_peer
 
@@ -97,7 +99,20 @@ async def run_all(visit: Callable[..., Awaitable[list[Any]]]) -> list[Any]:
         return await results_of(server.get_result())
 
 
+async def echo(url: str, *, echo: bool = True) -> list[Any]:
+    """Connect with the lab's client, send each message back until the server ends; all that came."""
+    messages: list[Any] = []
+    async with connect(url) as connection:
+        with suppress(ConnectionClosed):  # most cases end with a mistake of the server's
+            while True:
+                messages.append(message := await connection.recv())
+                if echo:
+                    await connection.send(message)
+    return messages
+
+
 CLIENTS: dict[str, tuple[Callable[..., Awaitable[list[Any]]], dict[str, str]]] = {
+    "labsupport.clients.websocket": (echo, AN_UNFINISHED_MESSAGE),
     "a client on labsupport.wire": (own_peer.visit, {}),
 }
 
