@@ -13,7 +13,7 @@ from labsupport.clients import (
     LongPollingClient,
     Refused,
     ShortPollingClient,
-    polling,
+    http,
 )
 from tests.clients.conftest import KINDS, ScriptedServer, Time, answer, free_port, ids
 
@@ -115,7 +115,7 @@ async def test_the_dead_man_timer_ends_a_question_that_nobody_answers(
 async def test_an_answer_without_end_is_cut_off(
     server: ScriptedServer, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(polling, "MAX_ANSWER", 1 << 20)
+    monkeypatch.setattr(http, "MAX_ANSWER", 1 << 20)
     server.script = [lambda _: web.Response(body=b"x" * (2 << 20)), lambda _: answer("a-1")]
     async with LongPollingClient(server.url, **time.given) as client:
         await client.take(1)
