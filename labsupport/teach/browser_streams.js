@@ -182,25 +182,28 @@ function button(className, text) {
   return made;
 }
 
-// A line to type into, for a WebSocket: Enter sends it.
+// A line to type into, for a WebSocket: Enter sends it. No form, since JupyterLab lets none be submitted.
 function sayView(send) {
-  const form = element("form", "lab-bar lab-say");
+  const box = element("div", "lab-bar lab-say");
   const label = element("label", "", "Text to send ");
   const input = element("input", "");
   const go = button("lab-send", "Send");
-  go.type = "submit";
   input.type = "text";
   input.autocomplete = "off";
   label.append(input);
-  form.append(label, go);
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
+  box.append(label, go);
+  const act = () => {
     send(input.value);
     input.value = "";
+    input.focus();
+  };
+  go.addEventListener("click", act);
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.isComposing) act(); // composing: it ends a word of Japanese, say
   });
   const enable = (can) => (input.disabled = go.disabled = !can);
   enable(false);
-  return { form, enable };
+  return { box, enable };
 }
 
 function rowsBox(height) {
@@ -233,7 +236,7 @@ function render({ model, el }) {
   spoken.setAttribute("aria-live", "polite");
   bar.append(open, close, status);
   el.classList.add("lab-browser");
-  el.append(bar, ...(kind === "sse" ? [] : [say.form]), facts.list, box, spoken, routeElement(way));
+  el.append(bar, ...(kind === "sse" ? [] : [say.box]), facts.list, box, spoken, routeElement(way));
 
   let stream = null, known = { ...FRESH }, state = "ready", dirty = false, timers = [];
 
@@ -266,7 +269,7 @@ function render({ model, el }) {
     open.disabled = !over;
     close.disabled = over;
     say.enable(next === "open");
-    if (over && (focused === close || say.form.contains(focused))) open.focus();
+    if (over && (focused === close || say.box.contains(focused))) open.focus();
     if (!over && focused === open) close.focus();
     if (!over) return;
     timers.forEach(clearInterval);
