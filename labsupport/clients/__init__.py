@@ -16,6 +16,7 @@ from labsupport.clients.base import (
 from labsupport.clients.checker import DeliveryChecker, FollowerReport, Report
 from labsupport.clients.long_polling import LongPollingClient
 from labsupport.clients.short_polling import ShortPollingClient
+from labsupport.clients.sse import PlainSseClient, SseClient
 from labsupport.clients.websocket import WebSocketClient, connect, verdict
 
 __all__ = [
@@ -31,9 +32,11 @@ __all__ = [
     "MaybeSent",
     "Message",
     "NotSent",
+    "PlainSseClient",
     "Refused",
     "Report",
     "ShortPollingClient",
+    "SseClient",
     "Stats",
     "WebSocketClient",
     "connect",
