@@ -108,6 +108,6 @@ def _unconfirmed(number: int, left: bool, why: str) -> ClientError:
     what = "it was" if one else f"of {number} messages some were"
     them = "it" if one else "them"
     return MaybeSent(
-        f"Maybe sent: {what} on a connection, but {why} before the server confirmed {them}. What was sent may "
-        "be in the log or not. Sent again by a new client it may come twice, since it has another id then."
+        f"Maybe sent: {what} on a connection, but {why} before the server confirmed {them}. What was sent "
+        "may be in the log or not. Sent again by a new client it may come twice, under another id."
     )

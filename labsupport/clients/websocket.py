@@ -7,14 +7,14 @@
 
 WebSocket carries messages while the connection lives. The rest is the client's own work:
 
-    a cut loses what is under way           ->  outbox: each message has an id, and goes again until confirmed
-    sent again, it could come twice         ->  the server knows the id; positions tell doubles on the way back
-    a cut loses what was said meanwhile     ->  it joins with the position after which it wants the rest
-    a dead link looks like a quiet one      ->  pings, and a dead-man timer
-    all clients come back at one moment     ->  random waits that grow, and start afresh only after a link that
-                                                has been healthy for a while: a server that lets everybody in
-                                                and at once closes would otherwise be asked without end
-    a reader that is slower than the room   ->  what it has not read is bounded; the rest is fetched later on
+    a cut loses what is under way        ->  outbox: each message has an id, and goes again until confirmed
+    sent again, it could come twice      ->  the server knows the id; doubles of deliveries have one position
+    a cut loses what was said meanwhile  ->  it joins with the position after which it wants the rest
+    a dead link looks like a quiet one   ->  pings, and a dead-man timer
+    all come back at one moment          ->  random waits that grow, and start afresh only after a link that
+                                             has been healthy for a while: else a server that lets all in and
+                                             closes at once would be asked without end
+    the reader is slower than the room   ->  what it has not read is bounded; the rest is fetched later on
 
 The protocol is servers/websocket_chat.py's.
 """
@@ -63,7 +63,7 @@ class WebSocketClient(Client):
 
     url             ws://HOST:PORT/chat, or the server itself
     token           who this is, where the server wants it proven; origin: what a browser would send
-    dead_after_s    the dead-man timer: seconds without a byte (pings are answered) until a link counts as dead
+    dead_after_s    the dead-man timer: seconds without a byte, pongs included, until a link counts as dead
     healthy_after_s seconds that a link must have lived for the waits to start afresh
     outbox          messages that may wait for a confirmation
     rate            messages a second that it sends at most, after a first BURST; None: no limit
@@ -116,6 +116,8 @@ class WebSocketClient(Client):
         self._life = asyncio.create_task(self._live())
 
     async def _step(self) -> None:
+        if self._items:  # they came after the reader had looked
+            return
         if self._failure is not None:
             self._raise_failure()
         if self._link is not None and self._link.behind:
@@ -195,14 +197,12 @@ class WebSocketClient(Client):
         self._check_open()
         if event != "message":
             raise ValueError(
-                f'the chat has one event to send, "message", got {event!r}; for typing: typing()'
+                f'expected as event "message", the chat sends no other, got {event!r}. See typing().'
             )
         if not isinstance(data, str) or not data:
             raise TypeError(f"the chat takes text, at least one character: got {data!r}. Try json.dumps(…).")
         if (size := len(json.dumps(data))) > MAX_TEXT:
-            raise ValueError(
-                f"this text has {size} bytes as JSON, the chat takes {MAX_TEXT} at most: split it"
-            )
+            raise ValueError(f"expected at most {MAX_TEXT} bytes as JSON, got {size}: split this text")
         letter = self._outbox.add(data)
         self._to_write.set()
         return letter
@@ -225,7 +225,7 @@ class WebSocketClient(Client):
                 await self._sleep(self._back_off(ending.why) + ending.later_s)
         except Exception as failure:  # whoever waits must hear of a mistake in here, too
             self._failure = failure
-            self._end(f"the client has stopped ({failure})")
+            self._end(f"the client has stopped ({str(failure).rstrip('.')})")
 
     async def _one_connection(self) -> Ending:
         """Open it, join, live on it; return why it is no more."""
@@ -327,8 +327,8 @@ class WebSocketClient(Client):
         self.stats.joined += 1
         self._joined_at_s = self._clock()
         self.online = list(content["online"])
-        # Nothing was ever said before EPOCH-0. To go on from there, and not from nothing, lets the server tell
-        # what is lost when it restarts, or forgets, before this client has heard a first message.
+        # Nothing was ever said before EPOCH-0. To go on from there, and not from nothing, lets the server
+        # tell what is lost when it restarts, or forgets, before this client has heard a first message.
         link.start = content["position"] if content["position"].endswith("-0") else None
         if self._cursor is None and link.start is not None:
             self._cursor = link.start

@@ -104,7 +104,7 @@ class Link(library.ClientConnection):
         self.transport.abort()
 
     async def watch(self, dead_after_s: float) -> None:
-        """The dead-man timer: drop the link when nothing has been heard, or no join was answered, for so long.
+        """The dead-man timer: drop the link after so long without a byte, or without an answer to the join.
 
         It counts looks, not seconds: a notebook cell that keeps the loop busy for a minute is one look, and
         not a minute of the server's silence.
