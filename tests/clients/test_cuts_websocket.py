@@ -81,6 +81,8 @@ async def one_schedule(seed: int, server: sockets.Server, chat: Chat) -> tuple[i
             for text in texts:
                 checker.received(user, text)
         assert all(client.unacked == 0 for client in clients.values()), seed
+        # Resumed just where it was: what came twice would have been dropped, but it did not come.
+        assert all(client.stats.repeated == 0 for client in clients.values()), seed
     report = checker.report()
     assert report, f"seed {seed}: {report}"
     log = [entry.data["text"] for entry in chat.rooms.room(room).log.after(None)]
