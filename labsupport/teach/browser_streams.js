@@ -157,11 +157,17 @@ function webSocket(url, model, way, on) {
 }
 
 // What is known of the stream, by name; changes are put into the page with the rows.
-function factsView(kind) {
+function factsView(kind, resumes) {
   const list = element("dl", "lab-facts");
   const values = {};
-  const names = { readyState: "readyState", events: kind === "sse" ? "events" : "messages", reconnects: "reconnects" };
-  Object.assign(names, kind === "sse" ? { place: "Last-Event-ID" } : { place: "position", closed: "last close code" });
+  const names = {
+    readyState: "readyState",
+    events: kind === "sse" ? "events" : "messages",
+    reconnects: "reconnects",
+    ...(kind === "websocket" && { closed: "last close code" }),
+    ...(kind === "sse" && { place: "Last-Event-ID" }),
+    ...(resumes && { place: "position" }),
+  };
   for (const [key, name] of Object.entries(names)) {
     const pair = element("div", "");
     pair.append(element("dt", "", name), (values[key] = element("dd", "", "–")));
@@ -170,7 +176,7 @@ function factsView(kind) {
   const show = (facts) => {
     for (const [key, value] of Object.entries(facts)) {
       const text = value === "" || value === null ? "–" : String(value);
-      if (values[key] && values[key].textContent !== text) values[key].textContent = text;
+      if (values[key] && values[key].textContent !== text) values[key].textContent = values[key].title = text;
     }
   };
   return { list, show };
@@ -228,7 +234,7 @@ function render({ model, el }) {
   const spoken = element("div", "lab-spoken"); // seen by nobody: how many rows came, now and then
   const box = rowsBox(model.get("height"));
   const rows = rowsView(box, model.get("most_rows"));
-  const facts = factsView(kind);
+  const facts = factsView(kind, model.get("resume") !== "");
   const say = sayView((text) => stream?.send(text));
   const bar = element("div", "lab-bar");
   close.disabled = true;

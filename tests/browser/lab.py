@@ -220,15 +220,16 @@ class Notebook:
         return Move(**await self.page.evaluate("() => labTest.move"))
 
     def browser_clients(self) -> Locator:
-        """The widgets that run JavaScript in the reader's own browser (teach.run_in_browser)."""
+        """The clients in the reader's own browser (teach.run_in_browser and browser_streams)."""
         return self.page.locator(".lab-browser")
 
     async def start(self, client: Locator) -> list[str]:
-        """Press Start, wait for a row, press Stop; the rows. Raises AssertionError if none comes.
+        """Press Start or Open, wait for a row, press Stop or Close; the rows.
 
+        Raises AssertionError if none comes.
         A client that is still running waits for what the next cell does: a reader would run that, too.
         """
-        await client.get_by_role("button", name=re.compile("^start", re.IGNORECASE)).click()
+        await client.get_by_role("button", name=re.compile("^(start|open)", re.IGNORECASE)).click()
         status = client.get_by_role("status")
         await status.filter(has_not_text="Ready").wait_for()
         if "Running" in await status.inner_text():
@@ -238,7 +239,7 @@ class Notebook:
         except PlaywrightTimeout:
             said = await status.inner_text()
             raise AssertionError(f"no row came within {ROW_LIMIT_MS} ms; it says: {said}") from None
-        stop = client.get_by_role("button", name=re.compile("^stop", re.IGNORECASE))
+        stop = client.get_by_role("button", name=re.compile("^(stop|close)", re.IGNORECASE))
         if await stop.is_enabled():
             await stop.click()
         return await client.locator(".lab-row").all_inner_texts()
