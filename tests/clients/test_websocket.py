@@ -447,7 +447,10 @@ async def test_closing_from_another_task_ends_the_loops_in_order_and_leaves_no_t
         await anext(bob)
 
 
-async def test_closing_ends_soon_though_the_server_never_answers(script: Script) -> None:
+async def test_closing_ends_soon_though_the_server_never_answers(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "CLOSE_S", 0.05)
     stuck = asyncio.Event()
 
     async def act(peer: Peer) -> None:

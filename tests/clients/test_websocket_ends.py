@@ -279,12 +279,12 @@ async def test_messages_on_a_link_that_died_in_silence_go_again_even_if_its_buff
 async def test_a_quiet_link_lives_on_as_long_as_pongs_come(script: Script) -> None:
     async def quiet(peer: Peer) -> None:
         await peer.let_in()
-        await until(lambda: peer.pings >= 8)  # two of them in each dead_after_s
+        await until(lambda: peer.pings >= 6)  # two of them in each dead_after_s
         await peer.write("a-1")
         await peer.stay()
 
     script.acts = [quiet]
-    async with client(script, dead_after_s=0.4) as bob:
+    async with client(script, dead_after_s=0.3) as bob:
         await bob.take(1)
     assert (bob.stats.requests, bob.stats.timeouts) == (1, 0)
 
