@@ -227,7 +227,8 @@ def _delays(
         try:
             for event in client.events():
                 number = json.loads(event.data)
-                had[number] = time.perf_counter(), len(sent) - number - 1
+                later = len(sent) - number - 1
+                had[number] = time.perf_counter(), later
                 if number == messages - 1:
                     return
         finally:

@@ -159,7 +159,8 @@ class SseClient(HttpClient):
         self._cursor = self.position  # the Last-Event-ID; ahead of position by the items still in _items
         self._due_s = self._clock()
         self._link: _Link | None = None
-        self._told_at: str | None = None  # the cursor after a Gap that no delivery has followed yet
+        self._since = self.position  # behind the newest item, while the cursor may follow silent bookmarks
+        self._told = False  # of a gap that no delivery has followed yet
         self._failure: Refused | None = None
 
     @property
@@ -318,9 +319,9 @@ class SseClient(HttpClient):
             if event.type == "busy":
                 raise Unhealthy(f"the server is busy: {detail}")
             link.gap = True
-            if self._told_at is None or self._told_at != self._cursor:
+            if not self._told:
+                self._told = True
                 self._gap(event.type, detail, event.last_event_id)
-            self._told_at = event.last_event_id
         elif event.type == "snapshot" and link.gap:
             messages, position = history(data)
             for message in messages[:-1]:
@@ -335,11 +336,12 @@ class SseClient(HttpClient):
 
     def _gap(self, reason: str, detail: str, position: str) -> None:
         self.stats.gaps += 1
-        self._items.append(Gap(reason, detail, self._cursor, position or None, self._clock()))
+        self._items.append(Gap(reason, detail, self._since, position or None, self._clock()))
+        self._since = position or None
 
     def _deliver(self, link: _Link, message: Message, position: str) -> None:
         link.messages += 1
-        self._told_at = None
+        self._told, self._since = False, position or None
         self._items.append(Delivery(message, position, link.heard_at_s))
 
 

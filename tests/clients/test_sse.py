@@ -409,7 +409,10 @@ async def test_a_gap_is_told_in_its_place_and_the_snapshot_follows_as_deliveries
 ) -> None:
     server.script = [
         Reply(block("a-1")),
-        Reply(told(name) + snapshot("b-4", "b-5", position="b-5") + block("b-6"), end="stay"),
+        Reply(
+            b"retry: 7\nid: b-0\n\n" + told(name) + snapshot("b-4", "b-5", position="b-5") + block("b-6"),
+            end="stay",
+        ),
     ]
     async with SseClient(server.url, **time.given) as client:
         first, gap, *rest = await client.take(5)
