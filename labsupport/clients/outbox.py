@@ -35,10 +35,7 @@ class Letter:
 
 
 class Outbox:
-    """Letters in order. `limit`: how many may wait; `window`: how many may be under way unconfirmed.
-
-    idle     set while every letter is confirmed, or the client has stopped
-    """
+    """Letters in order. `limit`: how many may wait; `window`: how many may be under way unconfirmed."""
 
     def __init__(self, limit: int, window: int) -> None:
         self._limit, self._window = limit, window
@@ -48,8 +45,8 @@ class Outbox:
         self._letters: dict[str, Letter] = {}
         self._unwritten: deque[Letter] = deque()  # on this connection
         self._stopped = ""
-        self.idle = asyncio.Event()
-        self.idle.set()
+        self._idle = asyncio.Event()  # every letter is confirmed, or the client has stopped
+        self._idle.set()
 
     def __len__(self) -> int:
         return len(self._letters)
@@ -67,7 +64,7 @@ class Outbox:
         letter = Letter(f"{self._name}-{self._numbered}", text)
         self._letters[letter.id] = letter
         self._unwritten.append(letter)
-        self.idle.clear()
+        self._idle.clear()
         return letter
 
     def rewind(self) -> None:
@@ -83,7 +80,7 @@ class Outbox:
         """A letter that leaves the outbox, confirmed or refused. None if it has left before."""
         letter = self._letters.pop(id, None)
         if not self._letters:
-            self.idle.set()
+            self._idle.set()
         return letter
 
     def stop(self, why: str) -> None:
@@ -91,10 +88,12 @@ class Outbox:
         self._stopped = why = self._stopped or why
         for letter in self._letters.values():
             letter.fail(_unconfirmed(1, letter.left, why))
-        self.idle.set()
+        self._idle.set()
 
-    def check(self) -> None:
-        """MaybeSent or NotSent if something has been left behind."""
+    async def drained(self) -> None:
+        """Wait until nothing is left. MaybeSent or NotSent if the client stops before that."""
+        while self._letters and not self._stopped:
+            await self._idle.wait()  # whoever waits as well may have added something by now
         if self._letters:
             left = any(letter.left for letter in self._letters.values())
             raise _unconfirmed(len(self), left, self._stopped)

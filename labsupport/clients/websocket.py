@@ -176,8 +176,7 @@ class WebSocketClient(Client):
     async def drained(self) -> None:
         """Wait until all is confirmed. MaybeSent or NotSent if something was not, and never will be."""
         self._check_open()
-        await self._outbox.idle.wait()
-        self._outbox.check()
+        await self._outbox.drained()
         if self._rejected is not None:
             rejected, self._rejected = self._rejected, None
             raise rejected

@@ -86,6 +86,26 @@ async def test_what_was_posted_while_nobody_was_there_goes_out_once_somebody_is(
     assert alice.stats.resent == 0
 
 
+async def test_who_waits_for_an_empty_outbox_waits_for_what_another_adds_meanwhile() -> None:
+    outbox = Outbox(9, 9)
+    first = outbox.add("a")
+
+    async def refill() -> str:
+        await outbox.drained()
+        return outbox.add("b").id
+
+    refilling = asyncio.create_task(refill())
+    await asyncio.sleep(0)
+    draining = asyncio.create_task(outbox.drained())
+    await asyncio.sleep(0)
+    outbox.settle(first.id)
+    second = await refilling
+    await asyncio.sleep(0)
+    assert not draining.done()
+    outbox.settle(second)
+    await draining
+
+
 async def test_an_id_is_never_used_again_by_another_client_whatever_its_seed() -> None:
     one, two = Outbox(9, 9), Outbox(9, 9)
     assert {one.add("a").id, one.add("a").id}.isdisjoint({two.add("a").id, two.add("a").id})

@@ -28,7 +28,9 @@ async def start() -> AsyncIterator[Start]:
 @pytest.fixture(scope="module")
 def fragile() -> Iterator[Server]:
     """A server that tests restart."""
-    with serve("websocket_chat", "--keep", "5", "--rate", "1000", instance="fragile") as running:
+    with serve(
+        "websocket_chat", "--keep", "5", "--rate", "1000", "--drain-s", "0.1", instance="fragile"
+    ) as running:
         yield running
 
 
