@@ -54,8 +54,10 @@ class StreamServer:
             await writer.drain()
             if reply.end == "stay":
                 self.open.append(writer)
-                await reader.read()  # until the client goes
-                self.gone += 1
+                try:
+                    await reader.read()  # until the client goes
+                finally:
+                    self.gone += 1
         if writer.transport.is_closing():
             return
         writer.transport.abort() if reply.end == "reset" else writer.close()
@@ -75,3 +77,4 @@ async def scripted() -> AsyncIterator[StreamServer]:
     listener.close()
     for writer in server.open:
         writer.transport.abort()
+    await until(lambda: server.gone == len(server.open))
