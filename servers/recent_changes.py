@@ -208,7 +208,7 @@ async def pass_on(stream: Stream, app: web.Application, start_ms: int, problem: 
     """All from this time on, and then live, for the life of a stream."""
     streams, feed, loop = app[STREAMS], app[FEED], asyncio.get_running_loop()
     ends_at = loop.time() + app[LIFE]
-    opening = b":ok\n\n" + encode_retry(streams.retry_ms(), event_id(max(start_ms, feed.oldest_ms)))
+    opening = True
     while loop.time() < ends_at:
         try:
             position = feed.position(start_ms)
@@ -219,14 +219,19 @@ async def pass_on(stream: Stream, app: web.Application, start_ms: int, problem: 
         end = loop.call_at(ends_at, follower.close)
         try:
             async with follower:
+                id, told = event_id(start_ms), problem is not None
+                first = b""
+                if opening:
+                    first = b":ok\n\n" + encode_retry(streams.retry_ms(), None if told else id)
                 if problem is not None:
                     streams.counters.gaps += 1
-                    opening += tell(problem, event_id(start_ms))
-                await stream.write(opening)
+                    # In one block with retry: cut between two, the client would not know of the gap.
+                    first += tell(problem, id)
+                await stream.write(first)
                 await stream.pass_on(follower, app[ONCE], before=before)
                 return
         except TooOld as error:  # so slow that the history has overtaken it
-            start_ms, problem, opening = feed.oldest_ms, error, b""
+            start_ms, problem, opening = feed.oldest_ms, error, False
         finally:
             end.cancel()
 

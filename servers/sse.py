@@ -140,11 +140,11 @@ async def feed(
             # This place is older than all that is remembered: should the stream be cut before the snapshot
             # has arrived, the client is told again.
             before = f"{log.epoch}-0"
-            if not opened:
-                opened = True
-                await stream.write(encode_retry(streams.retry_ms(), before))
             problem = {"error": error.name, "try": "begin again with the snapshot", "detail": str(error)}
-            await stream.write(encode_event(to_json(problem), error.name, before))
+            told = encode_event(to_json(problem), error.name, before)
+            # In one block: cut between two, the client would have the new place and not know of the gap.
+            await stream.write(told if opened else encode_retry(streams.retry_ms()) + told)
+            opened = True
             entries, position = log.after(None), log.position
             await stream.write_pieces(snapshot(entries, position))
 

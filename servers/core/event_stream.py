@@ -54,9 +54,12 @@ def encode_event(data: bytes, event: str, id: str) -> bytes:
     return b"event: %b\nid: %b\ndata: %b\n\n" % (_line(event), _line(id), _line(data))
 
 
-def encode_retry(retry_ms: int, id: str) -> bytes:
-    """A block without data: nothing is delivered, but the client knows its place, and how long to wait."""
-    return b"retry: %d\nid: %b\n\n" % (retry_ms, _line(id))
+def encode_retry(retry_ms: int, id: str | None = None) -> bytes:
+    """A block without data: nothing is delivered, but the client knows its place, and how long to wait.
+
+    Without an id no block yet, but the first line of one.
+    """
+    return b"retry: %d\n" % retry_ms if id is None else b"retry: %d\nid: %b\n\n" % (retry_ms, _line(id))
 
 
 def encode_entry(entry: Entry) -> bytes:
