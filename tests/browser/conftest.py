@@ -19,12 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 RESULTS = ROOT / "test-results"
 
-SLIDERS = pytest.StashKey[list[str]]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[SLIDERS] = []
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Browser tests come last: no browser stands in the way while other tests take a machine's measure."""
@@ -63,16 +57,3 @@ async def browser_lab(chapters_copy: Path) -> AsyncIterator[tuple[Any, Any]]:
     with jupyterlab(chapters_copy) as lab:
         async with headless(chromium() or "") as browser:
             yield browser, lab
-
-
-@pytest.fixture
-def tell(request: pytest.FixtureRequest) -> list[str]:
-    """Lines for the end of the test run: what was measured and is not judged."""
-    return request.config.stash[SLIDERS]
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if config.stash[SLIDERS]:
-        terminalreporter.section("sliders: key press to changed picture", sep="-")
-        for line in config.stash[SLIDERS]:
-            terminalreporter.write_line(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,7 +35,7 @@ async def test_the_chapter_runs_without_an_unmeant_error_and_without_stderr(chap
 
 
 async def test_each_slider_moves_by_keyboard_and_its_picture_follows(
-    chapter: Notebook, request: pytest.FixtureRequest, tell: list[str]
+    chapter: Notebook, request: pytest.FixtureRequest, tell: Callable[[str, str], None]
 ) -> None:
     for handle in await chapter.sliders():
         moves = [await chapter.press(handle) for _ in range(PRESSES)]
@@ -43,7 +43,7 @@ async def test_each_slider_moves_by_keyboard_and_its_picture_follows(
         if took_ms:
             stem = request.node.callspec.params["chapter"].stem
             times = f"median {median(took_ms):4.0f} ms, most {max(took_ms):4.0f} ms"
-            tell.append(f"{stem}  {moves[0].slider:<24} {times}")
+            tell("sliders: key press to changed picture", f"{stem}  {moves[0].slider:<24} {times}")
 
 
 async def test_the_browsers_own_client_starts_and_shows_rows(chapter: Notebook) -> None:

@@ -7,26 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-COUNTS = pytest.StashKey[list[str]]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash.setdefault(COUNTS, [])
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
-) -> None:
-    if lines := config.stash.get(COUNTS, []):
-        terminalreporter.section("conformance")
-        for line in lines:
-            terminalreporter.line(line)
-
 
 @pytest.fixture
-def count(pytestconfig: pytest.Config) -> Callable[[str], None]:
+def count(tell: Callable[[str, str], None]) -> Callable[[str], None]:
     """count(line) puts a line into the report at the end of the run."""
-    return pytestconfig.stash.setdefault(COUNTS, []).append
+    return lambda line: tell("conformance", line)
 
 
 def not_here(reason: str) -> None:
