@@ -17,7 +17,8 @@ import numpy as np
 Floats: TypeAlias = Any  # a float, or a numpy array of floats with one element per client
 Counts: TypeAlias = Any  # an int, or a numpy array of ints
 
-WAIT, ONCE, SPREAD, ARRIVAL, PHASE, INTERVAL = range(6)  # what a draw is for: no draw serves two purposes
+# What a draw is for: no draw serves two purposes.
+WAIT, ONCE, SPREAD, ARRIVAL, PHASE, INTERVAL, LOSS, TRAVEL, LIFETIME = range(9)
 
 _MASK = (1 << 64) - 1
 _GAMMA = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd: the step of SplitMix64
