@@ -12,31 +12,18 @@ asks for T.
 """
 
 import math
-from collections.abc import Callable
-from functools import wraps
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from labsupport.models import checks
+from labsupport.models.formula import plain as _plain
 
 Numbers: TypeAlias = Any  # a float, or a numpy array of floats
 
 SCHEDULES = ("fixed rate", "fixed delay")
 LAWS = ("constant", "uniform", "exponential")
 PHASES = ("random", "equal", "together")
-
-
-def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a formula return plain floats for numbers: a notebook prints 0.92 and not np.float64(0.92)."""
-
-    @wraps(function)
-    def formula(*arguments: Any, **options: Any) -> Any:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            result = np.asarray(function(*arguments, **options), dtype=float)
-        return result if result.ndim else float(result)
-
-    return formula
 
 
 # ---- short polling -----------------------------------------------------------------------------------------
