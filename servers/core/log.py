@@ -94,10 +94,13 @@ def to_json(value: Any) -> bytes:
 class MessageLog:
     """An append-only list of messages, of which the newest are kept: at most `keep`, at most `keep_bytes`.
 
-    The very newest message is kept however large it is.
+    The very newest message is kept however large it is. `newest` is for a copy of another log (with its
+    epoch) that begins behind that offset.
     """
 
-    def __init__(self, keep: int = KEEP, epoch: str | None = None, keep_bytes: int = KEEP_BYTES) -> None:
+    def __init__(
+        self, keep: int = KEEP, epoch: str | None = None, keep_bytes: int = KEEP_BYTES, newest: int = 0
+    ) -> None:
         if keep < 1:
             raise ValueError(f"expected a history of at least 1 message, got keep={keep}")
         if epoch is not None and not _POSITION.fullmatch(f"{epoch}-0"):
@@ -107,7 +110,7 @@ class MessageLog:
         self._keep_bytes = keep_bytes
         self._entries: deque[Entry] = deque()
         self._bytes = 0
-        self._newest = 0  # offset of the newest message
+        self._newest = newest  # offset of the newest message
         self._closed = False
         self._waiters: dict[asyncio.Future[None], None] = {}  # dicts, to wake readers in the order they came
         self._followers: dict[Follower, None] = {}
@@ -137,8 +140,12 @@ class MessageLog:
 
     def append(self, event: str, data: Any) -> Entry:
         """Add a message and wake all who wait for one. If to_json() raises, nothing is added."""
+        return self.append_json(event, to_json(data))
+
+    def append_json(self, event: str, raw: bytes) -> Entry:
+        """The same with data that is compact JSON text already."""
         offset = self._newest + 1
-        entry = Entry(offset, event, to_json(data), f"{self.epoch}-{offset}")
+        entry = Entry(offset, event, raw, f"{self.epoch}-{offset}")
         self._entries.append(entry)
         self._newest = offset
         self._bytes += len(entry.json)

@@ -576,3 +576,17 @@ def test_any_json_value_comes_back_as_it_went_in_on_one_line(value):
     assert b"\n" not in entry.message()
     assert entry.size == len(entry.message())
     assert entry.json == to_json(value)
+
+
+# ---------------------------------------------------------------- a copy of a log
+
+
+def test_a_copy_that_begins_later_has_the_same_positions_and_says_what_it_lacks():
+    log = filled(3)
+    copy = MessageLog(epoch=log.epoch, newest=2)
+    (last,) = log.after("e-2")
+    assert copy.append_json(last.event, last.json) == last
+    assert copy.position == log.position
+    assert copy.after("e-2") == [last]
+    with pytest.raises(TooOld):
+        copy.after("e-1")
