@@ -6,6 +6,7 @@ of the lesson.
 
     polling                 short and long polling: empty answers, requests, staleness
     polling_closed_forms    the same in formulas; they take numpy arrays, for sliders and curves
+    contention              clients that fight over one row: what jitter saves (AWS, 2015)
 
 What holds for all of them: times in seconds, rates per second, units in the names; the seed is an argument,
 and the same seed gives the same bytes; results are frozen, hold numpy arrays, draw themselves
