@@ -6,6 +6,8 @@ of the lesson.
 
     polling                 short and long polling: empty answers, requests, staleness
     polling_closed_forms    the same in formulas; they take numpy arrays, for sliders and curves
+    liveness                silent death, presence, boxes that forget: how late, and at what price
+    liveness_closed_forms   the same in formulas
     contention              clients that fight over one row: what jitter saves (AWS, 2015)
 
 What holds for all of them: times in seconds, rates per second, units in the names; the seed is an argument,
