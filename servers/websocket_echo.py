@@ -7,6 +7,8 @@ A longer message closes the connection with 1009, a ping that stays unanswered w
 read only when the echo of the last one is written, so whoever sends and does not read is made to wait by TCP.
 Compression is off: an idle connection would take 49 kB instead of 15. --compression turns it on.
 
+--accepts-per-s 400 --accept-queue 100 lets 400 a second in; whoever finds 100 waiting gets a 503.
+
 Who may connect, and how a connection ends: core/websocket.py and core/websocket_connection.py.
 GET /stats -> {"connections": open now, "messages": and "bytes" received so far, "pid": ...}
 

@@ -13,7 +13,8 @@ Before a WebSocket opens, its request is checked as a door-keeper would, in this
                the cookies along: the server alone can refuse (RFC 6455, 10.2). What is no page sends none.
     408, 431   a head that does not end within HEAD_S, or is larger than MAX_HEAD
     404, 426   no such path; or the path is right, but this is a plain request
-    503        the server ends, or has too many connections
+    503        the server ends, or has too many connections, or the queue of --accepts-per-s is full (see
+               core/admission.py): as long as it is, that comes before all of the above
 
 Each is JSON: {"error": what is wrong, "try": what to do about it}. Why a connection is closed later on, its
 close code says: see core/websocket_connection.py.
@@ -32,6 +33,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from servers.core import hosts, http, lifeline
+from servers.core.admission import Admission
 from servers.core.connection import HEAD_S, LINGER_S
 from servers.core.event_stream import seconds, whole
 from servers.core.websocket_connection import (
@@ -49,7 +51,9 @@ MOST_CONNECTIONS = 10_000  # open at once; each takes a descriptor, and about 15
 MAX_FRAMES = 4  # frames read ahead of the handler; then TCP makes the client wait
 DRAIN_S = 1.0  # seconds over which a server that ends sends its clients away
 MOST_DRAIN_S = 1.2  # seconds; lifeline.CLOSING_S is for the draining and for all that follows
+QUEUE = 100  # handshakes that wait for their answer, where --accepts-per-s says how fast they get it
 BATCHES = 10  # of clients, when draining: they come back to the next server as ten small crowds
+MOST_ACCEPTS_PER_S = 1e6  # far beyond what a process reaches
 LAST_S = 0.4  # seconds for the last closing handshakes when the server ends
 
 _log = logging.getLogger(__name__)
@@ -70,6 +74,9 @@ def arguments(description: str, max_bytes: int = MAX_MESSAGE) -> argparse.Argume
     add("--ping-interval", type=seconds, default=PING_S, help="seconds between pings (%(default)g)")
     add("--ping-timeout", type=seconds, default=PING_S, help="seconds for a pong (%(default)g)")
     add("--most-connections", type=whole(1, 1_000_000), default=MOST_CONNECTIONS, help="(%(default)s)")
+    add("--accepts-per-s", type=_rate, help="handshakes to answer a second (no limit)")
+    add("--accept-queue", type=whole(1, 65_535), default=QUEUE, help="that may wait for it (%(default)s)")
+    add("--retry-after", type=whole(0, 86_400), help="seconds that a full queue's 503 asks for (not said)")
     add("--drain-s", type=_drain, default=DRAIN_S, help="seconds to send all away at the end (%(default)g)")
     return parser
 
@@ -99,9 +106,19 @@ class Door:
         self._sockets, self._pages = sockets, pages
         self._may_enter = may_enter or (lambda origin: http.is_allowed(origin, options.allow_origin))
         self._own = hosts.names(options)
+        self.admission: Admission | None = None
+        self._waiting: dict[asyncio.Future[None], ServerConnection] = {}  # by what their turn sets
+        if options.accepts_per_s is not None:
+            self.admission = Admission(options.accepts_per_s, options.accept_queue)
+            self.shared.at_once = self._at_once
+        retry = {} if options.retry_after is None else {"Retry-After": str(options.retry_after)}
+        self._full = refuse(503, "the accept queue is full", "again, at a random moment", retry)
+        self._full_raw = self._full.serialize()
 
-    def check(self, connection: ServerConnection, request: Request) -> Response | None:
-        """The answer to a request; None opens the WebSocket."""
+    def check(
+        self, connection: ServerConnection, request: Request
+    ) -> Response | None | Awaitable[Response | None]:
+        """The answer to a request, or who will have it; None opens the WebSocket."""
         page = self._pages.get(path_of(request))
         here = connection.transport.get_extra_info("sockname") or ("",)
         answer = self._refusal(request, str(here[0]), page is not None)
@@ -109,7 +126,44 @@ class Door:
             self.counters.refused += 1
         elif page is not None:
             answer = page(request)
+        elif self.admission is not None:
+            turn = self.admission.turn_at()
+            if turn is not None:
+                return self._when_it_is_time(connection, turn - self.admission.clock())
+            self.counters.refused += 1
+            answer = self._full
         return answer
+
+    def _at_once(self, head: bytes) -> bytes | None:
+        """The 503 of a full queue, before anything is made of the request: a crowd may come 10 000 a second.
+
+        Only for a head that came whole, as nearly all do; the others take the long way, to the same answer.
+        """
+        assert self.admission is not None
+        if not self.admission.is_full or not head.endswith(b"\r\n\r\n"):
+            return None
+        target = head.split(b" ", 2)[1].decode("latin-1")
+        if target.partition("?")[0] in self._pages:
+            return None
+        self.counters.refused += 1
+        self.admission.refused += 1
+        return self._full_raw
+
+    async def _when_it_is_time(self, connection: ServerConnection, wait_s: float) -> Response | None:
+        """Hold a handshake until its turn; whoever still waits when the server ends is told so."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting[turn] = connection
+        timer = loop.call_later(wait_s, _now, turn)
+        try:
+            await turn
+        finally:
+            timer.cancel()
+            del self._waiting[turn]
+        return self._ends() if self.draining else None
+
+    def _ends(self) -> Response:
+        return refuse(503, "this server ends", "again, at a random moment", {"Retry-After": "1"})
 
     def _refusal(self, request: Request, here: str, is_page: bool) -> Response | None:
         fields, origins = request.headers.get_all("Host"), request.headers.get_all("Origin")
@@ -131,9 +185,9 @@ class Door:
             advice = f"python -m websockets ws://{host[:80]}{path[:80]}"
             return refuse(426, "this is a WebSocket, and no page", advice, {"Upgrade": "websocket"})
         if self.draining:
-            return refuse(503, "this server ends", "again, at a random moment", {"Retry-After": "1"})
-        if len(self.inside) >= self.options.most_connections:
-            full = f"there are {len(self.inside)} connections already"
+            return self._ends()
+        if len(self.inside) + len(self._waiting) >= self.options.most_connections:
+            full = f"there are {len(self.inside) + len(self._waiting)} connections already"
             return refuse(503, full, "later", {"Retry-After": "10"})
         return None
 
@@ -171,6 +225,9 @@ class Door:
     async def drain(self) -> None:
         """Send all away with 1012, a batch at a time, so that they do not all come back as one crowd."""
         self.draining = True
+        told = [asyncio.ensure_future(connection.wait_closed()) for connection in self._waiting.values()]
+        for turn in self._waiting:
+            _now(turn)
         leaving = list(self.inside)
         size = math.ceil(len(leaving) / BATCHES) or 1
         for first in range(0, len(leaving), size):
@@ -180,11 +237,16 @@ class Door:
                 connection.cut(RESTART)
         for connection in self.inside:  # who came in while the door was being closed
             connection.cut(RESTART)
-        endings = [each.ending for each in self.shared.open if each.ending is not None]
+        endings = told + [each.ending for each in self.shared.open if each.ending is not None]
         if endings:
             await asyncio.wait(endings, timeout=LAST_S)
         for connection in list(self.shared.open):
             connection.transport.abort()
+
+
+def _now(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)
 
 
 def path_of(request: Request) -> str:
@@ -202,7 +264,8 @@ async def serving(door: Door, sock: socket.socket) -> AsyncIterator[str]:
         compression=door.compression,
         process_request=door.check,
         process_response=door.as_json,
-        open_timeout=HEAD_S + LINGER_S + 1,  # a last resort: head_is_late() comes first
+        # A last resort: head_is_late() comes first.
+        open_timeout=HEAD_S + LINGER_S + 1 + (door.admission.longest_s if door.admission else 0),
         ping_interval=options.ping_interval,
         ping_timeout=options.ping_timeout,
         close_timeout=door.shared.close_s,
@@ -234,6 +297,16 @@ async def _serve_until_the_end(door: Door, sock: socket.socket) -> None:
         lifeline.watch(stop)
         lifeline.announce(url)
         await stop.wait()
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if 0.1 <= value <= MOST_ACCEPTS_PER_S:
+        return value
+    raise argparse.ArgumentTypeError(f"expected 0.1 to {MOST_ACCEPTS_PER_S:g} a second, got {text!r}")
 
 
 def _drain(text: str) -> float:

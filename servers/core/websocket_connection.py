@@ -13,7 +13,7 @@ text that is not UTF-8, 1009 for a message over the limit, 1011 when a ping stay
 import asyncio
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -72,6 +72,7 @@ class Shared:
 
     most_behind: int  # bytes that a client may leave unread, before it is cut without a word
     close_s: float = CLOSE_S
+    at_once: Callable[[bytes], bytes | None] = lambda head: None  # a refusal before anything is made of it
     counters: Counters = field(default_factory=Counters)
     open: dict["Connection", None] = field(default_factory=dict)  # also before their head has come
 
@@ -155,7 +156,7 @@ class Connection(ServerConnection):
         if self._deaf:
             return
         # All of it is head: a client must wait for the answer before it sends frames (RFC 6455, 4.1).
-        if self.request is None and not self._head_goes_on(data):
+        if self.request is None and (not self._head_goes_on(data) or self._is_turned_away(data)):
             return
         super().data_received(data)
         # Pongs are written at once, also to a client that sends pings and reads nothing.
@@ -178,6 +179,16 @@ class Connection(ServerConnection):
             self._last_word(431, f"the head has a line of more than {MAX_FIELD} bytes", "send less")
             return False
         self._line_bytes = len(lines[-1]) if lines else self._line_bytes
+        return True
+
+    def _is_turned_away(self, data: bytes) -> bool:
+        refusal = self.shared.at_once(data) if self._head_bytes == len(data) else None
+        if refusal is None:
+            return False
+        self._deaf = True
+        self._head_arrived()
+        self.transport.write(refusal)
+        self.transport.close()  # all that it sent has been read, so that it can read the answer
         return True
 
     def process_event(self, event: Any) -> None:
