@@ -11,14 +11,15 @@ another place), never in the repository. A profile says what the machine can do,
 user, no path.
 """
 
+import functools
 import json
 import math
 import os
 import sys
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Self
@@ -50,12 +51,36 @@ class WireBytes:
     down: int
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionBytes:
+    """Memory of one idle connection on its server, in bytes. None: this system does not tell."""
+
+    process: float | None  # growth of the server process' resident memory (smaps_rollup)
+    kernel: float | None  # the server's end: half of the growth of the slab, which held both ends
+
+    @property
+    def both(self) -> float | None:
+        """Process and kernel together."""
+        return None if self.process is None or self.kernel is None else self.process + self.kernel
+
+
+def _by_server() -> Any:
+    return field(default_factory=dict, hash=False)
+
+
 @dataclass(frozen=True)
 class Profile:
     """One machine, as `labsupport.measure` found it. Client and server share that machine.
 
-    None stands for what this system does not tell (the memory figures need Linux). Fields of a newer lab that
-    this one does not know are kept in `more`, and written back.
+    None stands for what this system does not tell (memory and CPU figures need Linux), an empty mapping for
+    what was not measured. Fields of a newer lab that this one does not know are kept in `more`, and written
+    back.
+
+    The mappings have a figure for each way to hold connections. Their keys name the server, and what was
+    switched on: "gateway SSE", "gateway WebSocket", "sse", "websocket_chat", "websocket_echo",
+    "websocket_echo --compression". "Message" is one of 100 bytes. Times of a CPU are those of the server's
+    process, user and system together; over loopback they hold a part of the client's half of TCP as well,
+    since the kernel delivers a segment in the time of the one who sends it.
     """
 
     measured_on: str  # ISO date
@@ -72,6 +97,16 @@ class Profile:
     bytes_per_parked_request_process: float | None  # growth of the long_polling process
     bytes_per_parked_request_kernel: float | None  # growth of the kernel's slab, both ends of the connection
     last_of_1000_parked_ms: float  # from one publish to the last of 1 000 waiting clients
+    bytes_of_empty_process: Mapping[str, float | None] = _by_server()  # resident, before the first connection
+    bytes_per_idle_connection: Mapping[str, ConnectionBytes] = _by_server()  # nothing sent, nothing queued
+    connects_per_s: Mapping[str, float] = _by_server()  # new connections whose handshake one process answers
+    cpu_us_per_connect: Mapping[str, float | None] = _by_server()  # to accept one, handshake included
+    cpu_us_per_push: Mapping[str, float | None] = _by_server()  # a listener, for one message to many at once
+    cpu_us_per_ping: Mapping[str, float | None] = (
+        _by_server()
+    )  # to read one ping frame and answer with a pong
+    cpu_us_per_poll: float | None = None  # to answer one empty poll, by short_polling
+    bytes_per_push: Mapping[str, float] = _by_server()  # that TCP carries to one listener for one message
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
@@ -145,10 +180,36 @@ def own_path() -> Path:
 
 
 def table(profiles: Mapping[str, Profile]) -> str:
-    """Profiles side by side as plain text, a row per figure: `table({"reference": a, "this machine": b})`."""
-    columns = [[f"{label:40}" for label in ("", *(label for label, _ in _ROWS))]]
+    """The machine and its polling, side by side as plain text: `table({"reference": a, "this machine": b})`.
+
+    A row per figure. What held connections cost stands in `connections_table`.
+    """
+    return _side_by_side(profiles, _ROWS)
+
+
+def connections_table(profiles: Mapping[str, Profile]) -> str:
+    """What connections that stay open cost, server by server: the other half of `table`."""
+    rows: list[tuple[str, Callable[[Profile], str]]] = []
+    for title, name, read in _SERVER_ROWS:
+        keys = dict.fromkeys(key for one in profiles.values() for key in getattr(one, name))
+        rows += [(f"{title}: {key}", functools.partial(_read_key, name, key, read)) for key in keys]
+    rows.append(("CPU of one empty poll", lambda p: _amount(p.cpu_us_per_poll, "µs", 1)))
+    return _side_by_side(profiles, rows)
+
+
+def _read_key(name: str, key: str, read: Callable[[Any], str], one: Profile) -> str:
+    measured = getattr(one, name)
+    return read(measured[key]) if key in measured else "not measured"
+
+
+def _side_by_side(
+    profiles: Mapping[str, Profile], rows: Sequence[tuple[str, Callable[[Profile], str]]]
+) -> str:
+    labels = ("", *(label for label, _ in rows))
+    wide = max(40, 2 + max(map(len, labels)))
+    columns = [[f"{label:{wide}}" for label in labels]]
     for name, one in profiles.items():
-        cells = [name, *(read(one) for _, read in _ROWS)]
+        cells = [name, *(read(one) for _, read in rows)]
         width = max(map(len, cells)) + 2
         columns.append([f"{cell:>{width}}" for cell in cells])
     return "\n".join("".join(row).rstrip() for row in zip(*columns, strict=True))
@@ -177,9 +238,12 @@ def _build(kind: type, given: object, where: str) -> Any:
         raise ProfileError(f"{where.rstrip('.') or 'it'} must be a JSON object, not {_short(given)}")
     hints = typing.get_type_hints(kind)
     hints.pop("more", None)
-    if missing := [f"{where}{name}" for name in hints if name not in given]:
+    optional = {f.name for f in fields(kind) if f.default_factory is not MISSING or f.default is not MISSING}
+    if missing := [f"{where}{name}" for name in hints if name not in given and name not in optional]:
         raise ProfileError(f"it lacks {', '.join(missing)}: run {MEASURE} again")
-    values = {name: _value(hint, given[name], f"{where}{name}") for name, hint in hints.items()}
+    values = {
+        name: _value(hint, given[name], f"{where}{name}") for name, hint in hints.items() if name in given
+    }
     if kind is Profile:
         values["more"] = {name: value for name, value in given.items() if name not in hints}
     return kind(**values)
@@ -190,6 +254,8 @@ def _value(hint: Any, given: object, where: str) -> Any:
         if given is None:
             return None
         (hint,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
+    if typing.get_origin(hint) is Mapping:
+        return _mapping(typing.get_args(hint)[1], given, where)
     if is_dataclass(hint):
         return _build(typing.cast(type, hint), given, f"{where}.")
     if hint is str:
@@ -205,6 +271,12 @@ def _value(hint: Any, given: object, where: str) -> Any:
     if hint is int and given != int(given):
         raise ProfileError(f"{where} must be a whole number, not {_short(given)}")
     return hint(given)
+
+
+def _mapping(hint: Any, given: object, where: str) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise ProfileError(f"{where} must be a JSON object, not {_short(given)}")
+    return {key: _value(hint, value, f'{where}["{key}"]') for key, value in given.items()}
 
 
 def _text(given: object, where: str) -> str:
@@ -224,11 +296,18 @@ def _short(given: object) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
     return {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else value
 
 
 def _both(size: WireBytes) -> str:
     return f"{size.up} + {size.down} B"
+
+
+def _plus(size: ConnectionBytes) -> str:
+    parts = ("?" if part is None else _amount(part, "").strip() for part in (size.process, size.kernel))
+    return " + ".join(parts)
 
 
 def _amount(value: float | None, unit: str, digits: int = 0) -> str:
@@ -237,7 +316,17 @@ def _amount(value: float | None, unit: str, digits: int = 0) -> str:
     )
 
 
-_ROWS: tuple[tuple[str, typing.Callable[[Profile], str]], ...] = (
+_SERVER_ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("empty process", "bytes_of_empty_process", lambda v: _amount(v and v / 1e6, "MB", 1)),
+    ("process and kernel", "bytes_per_idle_connection", lambda v: f"{_plus(v)} B"),
+    ("new connections", "connects_per_s", lambda v: _amount(v, "/s")),
+    ("CPU of a connect", "cpu_us_per_connect", lambda v: _amount(v, "µs", 1)),
+    ("CPU of a push", "cpu_us_per_push", lambda v: _amount(v, "µs", 1)),
+    ("CPU of a ping", "cpu_us_per_ping", lambda v: _amount(v, "µs", 1)),
+    ("bytes of a push", "bytes_per_push", lambda v: _amount(v, "B")),
+)
+
+_ROWS: tuple[tuple[str, Callable[[Profile], str]], ...] = (
     ("measured on", lambda p: p.measured_on),
     ("system", lambda p: f"{p.os}, Python {p.python}"),
     ("cores", lambda p: str(p.cores)),

@@ -13,10 +13,12 @@ import pytest
 import labsupport.profile as room
 from labsupport.profile import (
     REFERENCE,
+    ConnectionBytes,
     Profile,
     ProfileError,
     Quantiles,
     WireBytes,
+    connections_table,
     own_path,
     profile,
     table,
@@ -38,6 +40,17 @@ A_MACHINE = Profile(
     bytes_per_parked_request_process=12_000.0,
     bytes_per_parked_request_kernel=9_000.0,
     last_of_1000_parked_ms=40.0,
+    bytes_of_empty_process={"gateway SSE": 30e6, "sse": None},
+    bytes_per_idle_connection={
+        "gateway SSE": ConnectionBytes(1_800.0, 4_000.0),
+        "sse": ConnectionBytes(None, 4_100.0),
+    },
+    connects_per_s={"gateway SSE": 15_000.0},
+    cpu_us_per_connect={"gateway SSE": 40.0},
+    cpu_us_per_push={"gateway SSE": 7.5},
+    cpu_us_per_ping={"gateway WebSocket": 20.0},
+    cpu_us_per_poll=50.0,
+    bytes_per_push={"gateway SSE": 116.0},
 )
 
 
@@ -77,9 +90,39 @@ def test_what_a_system_does_not_tell_is_none():
     assert "not told here" in str(elsewhere)
 
 
+def test_the_figures_of_connections_may_be_missing_and_are_then_not_measured():
+    given = A_MACHINE.to_dict()
+    for name in ("bytes_per_idle_connection", "connects_per_s", "cpu_us_per_poll"):
+        del given[name]
+    older = Profile.from_dict(given)
+    assert (older.bytes_per_idle_connection, older.connects_per_s, older.cpu_us_per_poll) == ({}, {}, None)
+    assert "not measured" in connections_table({"older": older, "newer": A_MACHINE})
+
+
+def test_process_and_kernel_together_are_known_when_both_are():
+    sizes = A_MACHINE.bytes_per_idle_connection
+    assert [sizes["gateway SSE"].both, sizes["sse"].both] == [5_800.0, None]
+
+
+def test_a_table_of_connections_has_a_row_for_each_server_and_figure():
+    lines = connections_table({"this machine": A_MACHINE}).splitlines()
+    assert len(lines) == 11
+    row = next(line for line in lines if line.startswith("process and kernel: sse"))
+    assert row.split(": sse")[1].replace("\N{NO-BREAK SPACE}", " ").split() == ["?", "+", "4", "100", "B"]
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
+        ({"connects_per_s": 9_000}, "connects_per_s must be a JSON object, not 9000"),
+        (
+            {"connects_per_s": {"sse": 0}},
+            'connects_per_s["sse"] must be a number above 0, not 0',
+        ),
+        (
+            {"bytes_per_idle_connection": {"sse": {"process": 9}}},
+            'it lacks bytes_per_idle_connection["sse"].kernel',
+        ),
         ({"polls_per_s": -1}, "polls_per_s must be a number above 0, not -1"),
         ({"polls_per_s": True}, "polls_per_s must be a number above 0, not true"),
         ({"polls_per_s": "9000"}, 'polls_per_s must be a number above 0, not "9000"'),
