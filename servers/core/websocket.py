@@ -88,6 +88,9 @@ class Door:
     `may_enter` says which Origin is let in.
     """
 
+    scheme = "ws"  # of the address that the server announces
+    connection_class = Connection
+
     def __init__(
         self,
         options: argparse.Namespace,
@@ -179,7 +182,7 @@ class Door:
         if is_page:
             return None
         path = path_of(request)
-        if path not in self._sockets and "*" not in self._sockets:
+        if self.handler_of(path) is None:
             return refuse(404, f"there is nothing at {path[:80]}", ", ".join([*self._sockets, *self._pages]))
         if not any(value.strip().lower() == "websocket" for value in request.headers.get_all("Upgrade")):
             advice = f"python -m websockets ws://{host[:80]}{path[:80]}"
@@ -200,10 +203,15 @@ class Door:
         advice = "RFC 6455, 4.2.1, says what a handshake must have"
         return refuse(answer.status_code, error[0], advice, {"Sec-WebSocket-Version": "13"})
 
+    def handler_of(self, path: str) -> Handler | None:
+        """Who talks on this path; None: there is nothing."""
+        return self._sockets.get(path) or self._sockets.get("*")
+
     async def handle(self, connection: ServerConnection) -> None:
         """Run the path's handler, and count its connection as long as it lasts."""
         assert isinstance(connection, Connection)
-        handler = self._sockets.get(connection.path) or self._sockets["*"]
+        handler = self.handler_of(connection.path)
+        assert handler is not None  # _refusal() has asked
         counters = self.counters
         self.inside[connection] = None
         counters.opened += 1
@@ -273,10 +281,10 @@ async def serving(door: Door, sock: socket.socket) -> AsyncIterator[str]:
         max_queue=MAX_FRAMES,
         write_limit=WRITE_AHEAD,
         logger=_library_log,
-        create_connection=lambda *args, **more: Connection(door.shared, *args, **more),  # type: ignore[arg-type]
+        create_connection=lambda *args, **more: door.connection_class(door.shared, *args, **more),  # type: ignore[arg-type]
     )
     try:
-        yield lifeline.url_of(sock, "ws")
+        yield lifeline.url_of(sock, door.scheme)
     finally:
         await door.drain()
         # Since Python 3.12 wait_closed() waits for every connection; drain() has left none.
