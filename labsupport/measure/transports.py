@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,37 +159,56 @@ async def carry(
         _Pair(transport, server, box, f"{run:03d}-{reader:03d}", interval_s, headers, seed + reader)
         for reader in range(len(arrivals_s))
     ]
-    work: list[asyncio.Task[None]] = []
     async with asyncio.timeout(OPEN_S + seconds + LATEST_S):
         try:
             await asyncio.gather(*(pair.open() for pair in pairs))
             if transport == "long polling":  # else its first questions would count or not, as luck has it
                 await _all_parked(server, len(pairs))
-            opened = await _counted(box)
-            requests, cpu_s = sum(pair.reader.stats.requests for pair in pairs), process_cpu_s(server.pid)
-            start = Clock()
-            work = [asyncio.create_task(p.carry(start, t)) for p, t in zip(pairs, arrivals_s, strict=True)]
-            await asyncio.gather(asyncio.sleep(seconds), *work)
-            requests = sum(pair.reader.stats.requests for pair in pairs) - requests
-            spent = None if cpu_s is None else (process_cpu_s(server.pid) or cpu_s) - cpu_s
-            ended = await _counted(box)
+            before = await _count(server, box, pairs)
+            await _all_carried(pairs, arrivals_s, seconds)
+            after = await _count(server, box, pairs)
         finally:
-            for task in work:
-                task.cancel()
             await asyncio.gather(*(pair.close() for pair in pairs))
     return TransportRun(
         transport=transport,
         readers=len(pairs),
         messages=sum(map(len, arrivals_s)),
-        requests=requests,
-        bytes_up=ended[0] - opened[0],
-        bytes_down=ended[1] - opened[1],
-        opening_up=opened[0],
-        opening_down=opened[1],
+        requests=after.requests - before.requests,
+        bytes_up=after.bytes_up - before.bytes_up,
+        bytes_down=after.bytes_down - before.bytes_down,
+        opening_up=before.bytes_up,
+        opening_down=before.bytes_down,
         delays_s=np.concatenate([pair.delays_s for pair in pairs]),
-        cpu_s=spent,
+        cpu_s=None if before.cpu_s is None or after.cpu_s is None else after.cpu_s - before.cpu_s,
         report=_report({pair.channel: pair for pair in pairs}),
     )
+
+
+class _Count(NamedTuple):
+    requests: int
+    bytes_up: int
+    bytes_down: int
+    cpu_s: float | None
+
+
+async def _count(server: Server, box: Middlebox, pairs: "Sequence[_Pair]") -> _Count:
+    """What the readers have asked, the box has seen and the server has worked so far."""
+    requests, cpu_s = sum(pair.reader.stats.requests for pair in pairs), process_cpu_s(server.pid)
+    capture = Capture.from_recording(await asyncio.to_thread(box.recording))
+    if capture.truncated:
+        raise LoadError("the middlebox' recording is full: fewer readers, or a shorter run")
+    return _Count(requests, capture.bytes_up, capture.bytes_down, cpu_s)
+
+
+async def _all_carried(pairs: "Sequence[_Pair]", arrivals_s: Sequence[Times], seconds: float) -> None:
+    """Until every message has arrived and the time is over."""
+    start = Clock()
+    work = [asyncio.create_task(p.carry(start, times)) for p, times in zip(pairs, arrivals_s, strict=True)]
+    try:
+        await asyncio.gather(asyncio.sleep(seconds), *work)
+    finally:
+        for task in work:
+            task.cancel()
 
 
 class _Pair:
@@ -270,14 +289,6 @@ def _report(pairs: Mapping[str, _Pair]) -> Report:
         for got in pair.got:
             checker.received(channel, got)
     return checker.report()
-
-
-async def _counted(box: Middlebox) -> tuple[int, int]:
-    """Bytes up and down that the box has seen."""
-    capture = Capture.from_recording(await asyncio.to_thread(box.recording))
-    if capture.truncated:
-        raise LoadError("the middlebox' recording is full: fewer readers, or a shorter run")
-    return capture.bytes_up, capture.bytes_down
 
 
 @dataclass(frozen=True, slots=True)
