@@ -1,0 +1,29 @@
+"""Where and how the tests' sweeps run."""
+
+import signal
+from concurrent.futures import Executor, Future
+from typing import Any
+
+
+class AtOnce(Executor):
+    """Runs a call when it is handed in, in this thread."""
+
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments, **named))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+def press_stop(after: int) -> Any:
+    """A progress function during which somebody presses stop, once."""
+    pressed: list[int] = []
+
+    def progress(settled: int, total: int) -> None:
+        if settled >= after and not pressed:
+            pressed.append(settled)
+            signal.raise_signal(signal.SIGINT)
+
+    return progress
