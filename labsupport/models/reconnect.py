@@ -14,9 +14,11 @@ anew for each: detection and network. Units: seconds; inside, whole nanoseconds.
 policy, uniform spread, and a constant 1/C for each accept. A client is connected when its accept is done.
 
 Who comes first, if two arrive in the same nanosecond? The one with the smaller number. (SimPy alone would
-take the one whose timer was set first.) So the order of all arrivals is one fact, for every engine:
+take the one whose timer was set first.) So the order of all arrivals is one fact, and there are two engines:
 
     engine="simpy"   one process per client: the text below. About a second for 20 000 clients.
+    engine="numpy"   the same run, bit for bit, in arrays: a million clients in a second or two. The default,
+                     since nothing but the time it takes tells them apart (test_reconnect_engines.py).
 
 Draws. A client's k-th wait (from 0) takes draw k of its lane WAIT, as its `Waits` do on the wire; its n-th
 attempt (from 0) takes draw n of SPREAD. With `first_at_once` attempt n comes after n waits, else after n + 1.
@@ -42,6 +44,7 @@ from simpy.events import EventPriority
 from labsupport.backoff import GRPC, Policy, Waits
 from labsupport.draws import PHASE, SPREAD, draw
 from labsupport.models import checks
+from labsupport.models.reconnect_numpy import run_in_arrays
 from labsupport.models.reconnect_results import Event, Gap, StormRun, collected, gap, sup_distance
 from labsupport.models.reconnect_storm import (
     HORIZON_S,
@@ -174,13 +177,15 @@ class Client:
         return ended_ns + told_ns if instead else max(started_ns, ended_ns + told_ns)
 
 
-def simulate(storm: Storm, policy: Policy, seed: int = 0, engine: str = "simpy") -> StormRun:
+def simulate(storm: Storm, policy: Policy, seed: int = 0, engine: str = "numpy") -> StormRun:
     """Simulate a storm of clients that all wait by the same policy.
 
     Raises ValueError for a storm that cannot end (nobody ever waits) or that would not fit into memory.
     """
-    checks.choice("engine", engine, ("simpy",))
+    checks.choice("engine", engine, ("simpy", "numpy"))
     _refuse_to_spin(storm, policy)
+    if engine == "numpy":
+        return run_in_arrays(storm, policy, seed)
     env = simpy.Environment(initial_time=0)
     server = Server(storm)
     log: list[Event] = []

@@ -43,8 +43,8 @@ class StormRun:
     seed: int
     connected_at_s: Times
     arrival_times_ns: NDArray[np.int64]
-    arrival_client: NDArray[np.int64]
-    arrival_attempt: NDArray[np.int64]
+    arrival_client: NDArray[np.int32]
+    arrival_attempt: NDArray[np.int32]
     arrival_outcome: NDArray[np.int8]
     accepted_ns: NDArray[np.int64]
 
@@ -220,8 +220,8 @@ def collected(
         seed=seed,
         connected_at_s=np.array([math.inf if ns is None else ns / NS for ns in connected_ns]),
         arrival_times_ns=columns[0].copy(),
-        arrival_client=columns[1].copy(),
-        arrival_attempt=columns[2].copy(),
+        arrival_client=columns[1].astype(np.int32),
+        arrival_attempt=columns[2].astype(np.int32),
         arrival_outcome=columns[3].astype(np.int8),
         accepted_ns=np.array(accepted_ns, dtype=np.int64),
     )
