@@ -144,7 +144,12 @@ def parse_json(raw: bytes) -> Any:
 
 
 async def read_json(request: web.Request) -> Any:
-    """Read and parse a request's body. Raises Refusal: 400, 408 (too slow), 413 (too large), 415."""
+    """Read and parse a request's body. Raises Refusal: 400, and what read_body() raises."""
+    return parse_json(await read_body(request))
+
+
+async def read_body(request: web.Request) -> bytes:
+    """Read a request's body. Raises Refusal: 400, 408 (too slow), 413 (too large), 415."""
     coding = request.headers.get("Content-Encoding", "identity")
     if coding != "identity":
         raise Refusal(415, f"cannot read Content-Encoding: {coding[:40]}", "send the body as it is")
@@ -159,7 +164,7 @@ async def read_json(request: web.Request) -> Any:
         raise Refusal(400, f"the body is not what the head announced: {error}", "check its length") from None
     if len(raw) > MAX_BODY:
         raise Refusal(413, f"the body is larger than {MAX_BODY} bytes", "send smaller messages")
-    return parse_json(raw)
+    return raw
 
 
 def with_etag(request: web.Request, tag: str, answer: Callable[[], web.StreamResponse]) -> web.StreamResponse:
