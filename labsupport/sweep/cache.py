@@ -172,7 +172,8 @@ def _content_of_object(value: Any, told: _Told) -> Iterator[str]:
     elif isinstance(value, types.BuiltinFunctionType | np.ufunc):
         yield _named(value)
     elif is_dataclass(value):
-        yield _class_source(type(value))
+        kind: type = type(value)
+        yield _class_source(kind)
         yield from _content({one.name: getattr(value, one.name) for one in fields(value)}, told)
     elif told.version:
         yield _named(type(value))

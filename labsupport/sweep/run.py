@@ -167,8 +167,8 @@ class _Work:
 
     def submit(self, executor: Executor, futures: "dict[Future[Numbers], int]") -> None:
         """Hand out the missing calls, as far as there is somebody to take them."""
-        # Dask names a call by its content, and cancels it by that name a moment later. With a ticket of its own
-        # a sweep that is started right after an interrupted one is not cancelled with it.
+        # Dask names a call by its content, and cancels it by that name a moment later. With a ticket of its
+        # own, a sweep that is started right after an interrupted one is not cancelled with it.
         ticket = secrets.token_hex(8)
         try:
             for place in self.missing:
