@@ -77,7 +77,7 @@ def sweep(
         function,
         _axes(grid),
         _values("seeds", seeds),
-        None if figures is None else tuple(figures),
+        None if figures is None else _values("figures", figures),
         _shown(progress),
     )
     if cache is not None:
@@ -85,17 +85,7 @@ def sweep(
     work.look_up()
     work.tell()
     if work.missing and executor is None:
-        _refuse_what_no_process_finds(function)
-        workers = min(len(work.missing), _cores())
-        pool = _Workers(workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts)
-        patient = True
-        try:
-            work.run(pool)
-        except KeyboardInterrupt as stopped:
-            patient = isinstance(stopped, SweepInterrupted)  # else it came while waiting for what was running
-            raise
-        finally:
-            pool.shutdown(wait=patient, cancel_futures=True)
+        _run_on_own_processes(work)
     elif work.missing and executor is not None:
         work.run(executor)
     return work.finished()
@@ -307,6 +297,21 @@ def _refuse_what_no_process_finds(function: Callable[..., Any]) -> None:
 # ---- the default workers and what is shown -----------------------------------------------------------------
 
 
+def _run_on_own_processes(work: _Work) -> None:
+    """Run on a process per core, and end them."""
+    _refuse_what_no_process_finds(work.function)
+    workers = min(len(work.missing), _cores())
+    pool = _Workers(workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts)
+    patient = True
+    try:
+        work.run(pool)
+    except KeyboardInterrupt as stopped:
+        patient = isinstance(stopped, SweepInterrupted)  # else it came while waiting for what was running
+        raise
+    finally:
+        pool.shutdown(wait=patient, cancel_futures=True)
+
+
 def _cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -354,12 +359,12 @@ def _counter(settled: int, total: int) -> None:
 
 def _tenths() -> Progress:
     """Print a line for every tenth: the same lines in every run, whatever the machine."""
-    printed = -1
+    printed = 0
 
     def tell(settled: int, total: int) -> None:
         nonlocal printed
         tenth = 10 * settled // total
-        if settled and tenth > printed:
+        if tenth > printed:
             printed = tenth
             print(f"{settled:,} of {total:,}")
 

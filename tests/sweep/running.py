@@ -1,7 +1,8 @@
 """Where and how the tests' sweeps run."""
 
 import signal
-from concurrent.futures import Executor, Future
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 
@@ -14,6 +15,19 @@ class AtOnce(Executor):
             future.set_result(function(*arguments, **named))
         except BaseException as error:
             future.set_exception(error)
+        return future
+
+
+class Watched(ThreadPoolExecutor):
+    """One thread, and an event that is set as soon as a call is cancelled."""
+
+    def __init__(self, cancelled: threading.Event) -> None:
+        super().__init__(1)
+        self.cancelled = cancelled
+
+    def submit(self, *arguments: Any, **named: Any) -> Future[Any]:
+        future = super().submit(*arguments, **named)
+        future.add_done_callback(lambda one: self.cancelled.set() if one.cancelled() else None)
         return future
 
 

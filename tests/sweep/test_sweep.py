@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from labsupport.models import contention
 from labsupport.sweep import SweepError, SweepInterrupted, SweepWarning, sweep
 from tests.sweep import points
-from tests.sweep.running import AtOnce, press_stop
+from tests.sweep.running import AtOnce, Watched, press_stop
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = {"x": (1, 2, 3), "slope": (0.0, 10.0)}
@@ -149,17 +150,37 @@ def test_an_interrupt_cancels_what_has_not_started_and_takes_what_was_running() 
             assert cancelled.wait(60)
         return {"y": x}
 
-    class Watched(ThreadPoolExecutor):
-        def submit(self, *arguments: Any, **named: Any) -> Future[Any]:
-            future = super().submit(*arguments, **named)
-            future.add_done_callback(lambda one: cancelled.set() if one.cancelled() else None)
-            return future
-
-    with Watched(1) as one, pytest.raises(SweepInterrupted) as stopped:
+    with Watched(cancelled) as one, pytest.raises(SweepInterrupted) as stopped:
         sweep(waits_after_the_first, {"x": range(1000)}, executor=one, progress=press_stop(after=1))
     assert len(called) < 1000
     assert stopped.value.partial.computed == len(called), "nothing that was computed is lost"
     assert "with cache=… the same call would go on from there" in str(stopped.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal to one thread is Unix's")
+def test_a_second_interrupt_does_not_wait_for_what_is_running() -> None:
+    started, cancelled, end = (threading.Event() for _ in range(3))
+
+    def hangs_after_the_first(x: int, seed: int) -> dict[str, float]:
+        if x:
+            started.set()
+            assert cancelled.wait(60)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            assert end.wait(60)
+        return {"y": x}
+
+    def stop(settled: int, total: int) -> None:
+        if settled:
+            assert started.wait(60)
+            signal.raise_signal(signal.SIGINT)
+
+    with Watched(cancelled) as one:
+        try:
+            with pytest.raises(KeyboardInterrupt) as stopped:
+                sweep(hangs_after_the_first, {"x": range(9)}, executor=one, progress=stop)
+        finally:
+            end.set()
+    assert not isinstance(stopped.value, SweepInterrupted)
 
 
 def test_an_interrupt_that_reaches_a_thread_at_work_stops_the_sweep_too() -> None:
@@ -227,10 +248,7 @@ def test_progress_is_silent_away_from_a_terminal_and_a_line_a_tenth_when_asked_f
     sweep(points.line, grid, executor=AtOnce())
     assert capsys.readouterr() == ("", "")
     sweep(points.line, grid, executor=AtOnce(), progress=True)
-    assert capsys.readouterr().out.split("\n")[:-1] == [
-        "1 of 50",
-        *(f"{5 * tenth} of 50" for tenth in range(1, 11)),
-    ]
+    assert capsys.readouterr().out == "".join(f"{5 * tenth} of 50\n" for tenth in range(1, 11))
 
 
 def test_in_a_terminal_one_line_counts(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
@@ -261,6 +279,7 @@ def test_an_error_in_the_progress_function_is_the_callers_and_ends_the_sweep(thr
         ({"grid": {"seed": (1, 2)}}, r"give seeds=range\(10\)"),
         ({"seeds": ()}, "seeds is empty"),
         ({"seeds": 10}, "seeds must be several values"),
+        ({"figures": "y"}, "figures must be several values"),
     ],
     ids=str,
 )
