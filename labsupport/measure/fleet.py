@@ -53,7 +53,7 @@ class Woken:
         return sentence(f"{self.answered} of {self.clients} answered", self.early, self.broken)
 
 
-class _Line:
+class Line:
     """One connection of the fleet."""
 
     __slots__ = ("buffer", "number", "sock", "status")
@@ -68,43 +68,46 @@ class _Line:
 class Fleet:
     """Connections that each send one request and wait for its answer. Blocking; `park()` is its async face.
 
-    `request` goes out on every connection as it is. After open(): `opened` connections have sent it, and
-    `broken` says what became of the others, by reason.
+    `request` goes out on every connection as it is. The clients are numbered from `first` on, and a number
+    stands for a source address: fleets side by side must not share them. After open(): `opened` connections
+    have sent it, and `broken` says what became of the others, by reason.
     """
 
-    def __init__(self, target: Target, clients: int, request: bytes) -> None:
+    def __init__(self, target: Target, clients: int, request: bytes, *, first: int = 0) -> None:
         if not 1 <= clients <= MAX_CLIENTS:
             raise LoadError(f"expected 1 to {MAX_CLIENTS} clients, got {clients}")
         self.target = target
         self.clients = clients
         self.request = request
+        self.first = first
         self.opened = 0
         self.broken: collections.Counter[str] = collections.Counter()
-        self.early: list[_Line] = []
-        self._waiting: set[_Line] = set()
-        self._opening: set[_Line] = set()
-        self._answered: list[tuple[float, _Line]] = []
+        self.early: list[Line] = []
+        self._waiting: set[Line] = set()
+        self._opening: set[Line] = set()
+        self._answered: list[tuple[float, Line]] = []
         self._selector: selectors.BaseSelector = selectors.DefaultSelector()
-        self._lines: list[_Line] = []
+        self._lines: set[Line] = set()
+        self._started = 0
 
     def open(self, stop: threading.Event, seconds: float = OPEN_S, *, answered: bool = False) -> None:
         """Open all connections and send the request on each, until all are through or `seconds` are over.
 
         With `answered`, a connection is through when its answer is there; else when its request is sent.
         """
-        allow_connections(self.clients)
+        allow_connections(self.clients - self._started)
         ends = Clock() + seconds
-        number = 0
-        while number < self.clients or self._opening or (answered and self._waiting):
+        while self._started < self.clients or self._opening or (answered and self._waiting):
             busy = self._waiting if answered else ()
-            while number < self.clients and len(self._opening) + len(busy) < IN_FLIGHT:
-                self._start(number)
-                number += 1
+            while self._started < self.clients and len(self._opening) + len(busy) < IN_FLIGHT:
+                self._start(self.first + self._started)
+                self._started += 1
             self.turn(stop, ends)
             if Clock() >= ends:
                 for line in list(self._opening):
                     self._break(line, "no connection in time")
-                self.broken["not started in time"] += self.clients - number
+                self.broken["not started in time"] += self.clients - self._started
+                self._started = self.clients
                 if answered:
                     self._give_up()
                 break
@@ -151,11 +154,11 @@ class Fleet:
 
     def _start(self, number: int) -> None:
         try:
-            line = _Line(number, lean_socket(number, self.target.host))
+            line = Line(number, lean_socket(number, self.target.host))
         except OSError as error:
             self.broken[reason(error)] += 1
             return
-        self._lines.append(line)
+        self._lines.add(line)
         code = line.sock.connect_ex(self.target[:2])
         if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
             drop(line.sock)
@@ -167,7 +170,7 @@ class Fleet:
     def turn(self, stop: threading.Event, ends: float) -> None:
         """Handle what is ready now, or whatever comes first."""
         for key, _ in self._selector.select(max(0.0, min(LOOK_S, ends - Clock()))):
-            line: _Line = key.data
+            line: Line = key.data
             if line in self._opening:
                 self._connected(line)
             else:
@@ -175,7 +178,7 @@ class Fleet:
         if stop.is_set():
             raise Stopped
 
-    def _connected(self, line: _Line) -> None:
+    def _connected(self, line: Line) -> None:
         code = line.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self._break(line, reason(code))
@@ -193,7 +196,7 @@ class Fleet:
         self.opened += 1
         self._selector.modify(line.sock, selectors.EVENT_READ, line)
 
-    def _readable(self, line: _Line) -> None:
+    def _readable(self, line: Line) -> None:
         try:
             chunk = line.sock.recv(65536)
         except BlockingIOError:
@@ -206,6 +209,10 @@ class Fleet:
             self._break(line, "closed without an answer")
             return
         line.buffer += chunk
+        self._heard(line, now)
+
+    def _heard(self, line: Line, now: float) -> None:
+        """Bytes have come, and lie in the buffer."""
         answer = take_answer(line.buffer)
         if answer is None:
             return
@@ -217,10 +224,11 @@ class Fleet:
         self._selector.unregister(line.sock)
         self._answered.append((now, line))
 
-    def _break(self, line: _Line, reason: str) -> None:
+    def _break(self, line: Line, reason: str) -> None:
         self.broken[reason] += 1
         self._opening.discard(line)
         self._waiting.discard(line)
+        self._lines.discard(line)
         self._selector.unregister(line.sock)
         drop(line.sock)
 

@@ -19,12 +19,19 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 SPARE_DESCRIPTORS = 64  # left for what the notebook opens meanwhile
+MAX_PER_PROCESS = 19_000  # sockets; more than that, and one process reads for too long
+OPEN_MAX = 10_000  # descriptors that macOS gives to a process at most are 10 240
 SELECT_LIMIT = 500  # sockets: Windows' select() watches 512 at most
 CLIENTS_PER_SOURCE = 10_000  # connections: well under the 28 232 local ports that Linux gives one address
 SOURCES = 200  # addresses 127.0.1.1 … 127.0.1.200
 IP_BIND_ADDRESS_NO_PORT = 24  # Linux, <linux/in.h>; Python names it from 3.12 on
 MAX_ANSWER = 1 << 20  # bytes; nothing that the lab's servers answer to a poll is longer
 Clock = time.perf_counter  # the one clock of all measurements: monotonic, and fine on every system
+_UPGRADE = (
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+_RESET_AT_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # linger for 0 seconds
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,12})[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -41,9 +48,9 @@ class Target(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> "Target":
-        """Read an http URL. Loopback only: a load client must not be pointed at someone else's machine."""
+        """Read an http or ws URL. Loopback only: a load client must not be pointed at another's machine."""
         parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or not parts.port:
+        if parts.scheme not in ("http", "ws") or not parts.hostname or not parts.port:
             raise LoadError(f"expected a URL such as http://127.0.0.1:8080, got {url!r}")
         host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
         if not host.startswith("127."):
@@ -61,6 +68,10 @@ class Target(NamedTuple):
             self.port,
             extra,
         )
+
+    def upgrade(self, path: str) -> bytes:
+        """The bytes of a WebSocket's handshake (RFC 6455, 4.1), with the sample key of its section 1.3."""
+        return self.get(path, _UPGRADE)
 
     def post(self, path: str, body: bytes) -> bytes:
         """The bytes of a POST with a JSON body."""
@@ -106,12 +117,14 @@ def lean_socket(number: int, host: str = "127.0.0.1") -> socket.socket:
     """A non-blocking socket for client `number`, on Linux from its own source address.
 
     Bound without a port (IP_BIND_ADDRESS_NO_PORT), the kernel picks one at connect, when it knows both ends:
-    so each source address has all its ports for each server.
+    so each source address has all its ports for each server. However it ends, also with its process, it ends
+    with a reset, so that no TIME_WAIT holds a port for a minute.
     """
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
         if sys.platform == "linux" and host == "127.0.0.1":
             sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((f"127.0.1.{1 + number // CLIENTS_PER_SOURCE % SOURCES}", 0))
@@ -123,9 +136,8 @@ def lean_socket(number: int, host: str = "127.0.0.1") -> socket.socket:
 
 def drop(sock: socket.socket) -> None:
     """Close with a reset, so that no TIME_WAIT holds the port for a minute."""
-    on_with_zero = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
     with contextlib.suppress(OSError):  # already gone: closing is all that is left
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, on_with_zero)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
     sock.close()
 
 
@@ -152,6 +164,23 @@ def allow_connections(count: int) -> None:
         except (OSError, ValueError):
             text = f"{count} connections need {needed} descriptors, and the limit of {soft} cannot be raised"
             raise LoadError(text) from None
+
+
+def most_connections() -> int:
+    """How many sockets one process of the load may hold: what the hard limit leaves, or MAX_PER_PROCESS."""
+    if not hasattr(selectors, "PollSelector"):  # Windows
+        return SELECT_LIMIT - SPARE_DESCRIPTORS
+    import resource  # not on Windows
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # what is allowed is not what is possible: macOS calls its limit infinite, and refuses more than OPEN_MAX
+    known = MAX_PER_PROCESS if hard == resource.RLIM_INFINITY else hard - 2 * SPARE_DESCRIPTORS
+    return max(1, min(known, MAX_PER_PROCESS if sys.platform == "linux" else OPEN_MAX))
+
+
+def allow_all_connections() -> None:
+    """Raise the limit on descriptors of this process as far as most_connections() counts on."""
+    allow_connections(most_connections())
 
 
 def ask(target: Target, path: str, extra: bytes = b"") -> Answer:
