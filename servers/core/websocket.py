@@ -25,8 +25,9 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -292,19 +293,28 @@ async def serving(door: Door, sock: socket.socket) -> AsyncIterator[str]:
         await server.wait_closed()
 
 
-def run(door: Door, options: argparse.Namespace) -> None:
-    """Serve until the process should end (see lifeline): everything after parsing the arguments."""
+Beside = Callable[[], Coroutine[Any, Any, None]]
+
+
+def run(door: Door, options: argparse.Namespace, beside: Beside | None = None) -> None:
+    """Serve until the process should end (see lifeline): everything after parsing the arguments.
+
+    `beside` is what goes on in the meantime whether or not anybody is connected, as markets do.
+    """
     lifeline.raise_descriptor_limit()
     sock = lifeline.listener(options.host, options.port)
-    asyncio.run(_serve_until_the_end(door, sock))
+    asyncio.run(_serve_until_the_end(door, sock, beside))
 
 
-async def _serve_until_the_end(door: Door, sock: socket.socket) -> None:
+async def _serve_until_the_end(door: Door, sock: socket.socket, beside: Beside | None) -> None:
     async with serving(door, sock) as url:
         stop = asyncio.Event()
         lifeline.watch(stop)
+        task = asyncio.create_task(beside()) if beside else None
         lifeline.announce(url)
         await stop.wait()
+        if task is not None:
+            task.cancel()
 
 
 def _rate(text: str) -> float:
