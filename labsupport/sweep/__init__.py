@@ -23,6 +23,7 @@ was asked. So an interrupted sweep goes on where it stopped, and a second call c
 
     run.py      sweep(): hands out the points, keeps what comes back
     point.py    what a worker does: one call, and the numbers of its result
+    workers.py  the processes that are started when no executor is given
     cache.py    content as a name, and one small file per point
     results.py  means, bands, figures
 """

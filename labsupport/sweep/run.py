@@ -1,24 +1,16 @@
 """Hand out the points of a sweep, keep what comes back, and lose nothing on the way."""
 
-import functools
+import contextlib
 import math
-import multiprocessing
 import os
 import secrets
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import (
-    BrokenExecutor,
-    CancelledError,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    as_completed,
-)
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -26,6 +18,9 @@ import numpy as np
 from labsupport.sweep.cache import Broken, Cache
 from labsupport.sweep.point import Numbers, call
 from labsupport.sweep.results import Failure, Sweep, values_of
+from labsupport.sweep.workers import Workers, refuse_what_no_process_finds
+
+BEAT_S = 0.2  # seconds: how late an interrupt may be
 
 Progress = Callable[[int, int], None]  # calls that are settled, calls in all
 
@@ -140,7 +135,7 @@ class _Work:
         futures: dict[Future[Numbers], int] = {}
         try:
             self.submit(executor, futures)
-            for future in as_completed(futures):
+            for future in _as_they_end(futures):
                 self.settle(futures[future], future)
         except KeyboardInterrupt as stopped:
             self.wind_up(futures)
@@ -187,7 +182,7 @@ class _Work:
         # A cancelled future may never be told so: only wait for those that could not be cancelled.
         running = [future for future in futures if not future.cancel()]
         self.progress = _nothing
-        for future in as_completed(running):
+        for future in _as_they_end(running):
             place, error = futures[future], _error_of(future)
             settled = place in self.found or place in self.failed
             if not settled and (error is None or isinstance(error, Exception)):
@@ -271,6 +266,19 @@ def _values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
     return plain
 
 
+def _as_they_end(futures: "Collection[Future[Numbers]]") -> "Iterator[Future[Numbers]]":
+    """Yield the futures in the order in which they end."""
+    ended: SimpleQueue[Future[Numbers]] = SimpleQueue()
+    for future in futures:
+        future.add_done_callback(ended.put)
+    left = len(futures)
+    while left:
+        # An interrupt in the instant before a wait takes effect after it: so no wait is long.
+        with contextlib.suppress(Empty):
+            yield ended.get(timeout=BEAT_S)
+            left -= 1
+
+
 def _error_of(future: "Future[Numbers]") -> BaseException | None:
     """Return what a call raised, also if somebody else cancelled it."""
     try:
@@ -279,30 +287,13 @@ def _error_of(future: "Future[Numbers]") -> BaseException | None:
         return error
 
 
-def _refuse_what_no_process_finds(function: Callable[..., Any]) -> None:
-    """Refuse a function that another process could not import, with what to do about it."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    module = getattr(function, "__module__", None)
-    here = module == "__main__" and not hasattr(sys.modules["__main__"], "__file__")
-    if here or "<" in name:
-        raise TypeError(
-            f"{name} exists in this session only, and other processes cannot import it: put it at the top "
-            "level of a file, or give executor=ThreadPoolExecutor() (from concurrent.futures), which needs "
-            "no import and shares one core"
-        )
-
-
 # ---- the default workers and what is shown -----------------------------------------------------------------
 
 
 def _run_on_own_processes(work: _Work) -> None:
     """Run on a process per core, and end them."""
-    _refuse_what_no_process_finds(work.function)
-    workers = min(len(work.missing), _cores())
-    pool = _Workers(workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts)
-    patient = True
+    refuse_what_no_process_finds(work.function)
+    pool, patient = Workers(len(work.missing)), True
     try:
         work.run(pool)
     except KeyboardInterrupt as stopped:
@@ -310,33 +301,6 @@ def _run_on_own_processes(work: _Work) -> None:
         raise
     finally:
         pool.shutdown(wait=patient, cancel_futures=True)
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class _Workers(ProcessPoolExecutor):
-    """Processes that leave interrupts to the one that sweeps.
-
-    A terminal sends an interrupt to all of them, and they are to end the call that they are at. A signal that
-    is held back here while a process starts is held back in that process for good.
-    """
-
-    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> "Future[Any]":
-        if not hasattr(signal, "pthread_sigmask"):
-            return super().submit(function, *arguments, **named)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return super().submit(function, *arguments, **named)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _leave_interrupts() -> None:
-    """Ignore interrupts in a worker, for systems that cannot hold them back from its start."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _shown(progress: bool | Progress | None) -> Progress:
