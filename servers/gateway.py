@@ -47,6 +47,7 @@ from servers.core.event_stream import (
     BUSY_RETRY_MS,
     HEAD,
     HEARTBEAT_S,
+    SEND_BUFFER,
     asked_position,
     encode_event,
     encode_retry,
@@ -98,8 +99,8 @@ class Gateway:
                 web.post("/messages", self.post_messages),
                 web.get("/messages", self.get_messages),
                 web.get("/stats", self.get_stats),
-                web.get("/events", self.refuse_stream),
-                web.get("/ws", self.refuse_socket),
+                web.get("/events", self.get_events),
+                web.get("/ws", self.get_socket),
             ]
         )
         app.on_shutdown.append(self.let_go)
@@ -112,13 +113,11 @@ class Gateway:
         else:
             values = [await http.read_json(request)]
         messages = [encode_message(value) for value in values]
-        positions = [await self.publish(event, raw) for event, raw in messages]
-        return http.reply({"id": positions[-1]}, 201)
-
-    async def publish(self, event: str, raw: bytes) -> str:
         if self.member is not None:
-            return await self.member.publish(event, raw)
-        return self.crowds.publish(event, raw).id
+            position = await self.member.publish(messages)
+        else:
+            position = [self.crowds.publish(event, raw).id for event, raw in messages][-1]
+        return http.reply({"id": position}, 201)
 
     async def get_messages(self, request: web.Request) -> web.StreamResponse:
         """The same log for those who ask: at once, or held for `wait` seconds."""
@@ -140,10 +139,12 @@ class Gateway:
         this = {"pid": os.getpid(), "open": self.crowds.open}
         return {**self.crowds.stats(), "refused": self.refused, "processes": [this]}
 
-    async def refuse_stream(self, request: web.Request) -> web.StreamResponse:
-        """GET /events that the door did not take: there are too many, or it is not as it should be."""
+    async def get_events(self, request: web.Request) -> web.StreamResponse:
+        """GET /events that the door did not take: why not."""
         if request.method == "HEAD":
             return head_only()
+        if self.door.take_over(request):
+            await asyncio.sleep(0)  # the library cancels this handler here
         if not (self.door.full or self.door.draining):
             raise Refusal(400, "this request cannot be followed", "GET /events, with one Host and no body")
         # Not a 503: an EventSource would never come back. It keeps its place, for it has missed nothing yet.
@@ -157,8 +158,10 @@ class Gateway:
         response.force_close()
         return response
 
-    async def refuse_socket(self, request: web.Request) -> web.StreamResponse:
-        """GET /ws that the door did not take: why not."""
+    async def get_socket(self, request: web.Request) -> web.StreamResponse:
+        """The same for GET /ws."""
+        if request.method == "GET" and self.door.take_over(request):
+            await asyncio.sleep(0)
         origin, host = request.headers.get("Origin", ""), request.headers.get("Host", "")
         advice = f"python -m websockets ws://{host[:80]}/ws"
         if origin and not self.door.may_read(origin, host):
@@ -205,6 +208,7 @@ async def serving(gateway: Gateway, sock: socket.socket) -> AsyncIterator[str]:
     await runner.setup()
     assert runner.server is not None
     door = gateway.door = Door(gateway.options, gateway.crowds, runner.server)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # what it accepts inherits that
     server = await loop.create_server(lambda: Visitor(door), sock=sock, backlog=ACCEPTS)
     sock.listen(lifeline.BACKLOG)  # asyncio has one number for both
     sweep = asyncio.create_task(gateway.crowds.sweep())

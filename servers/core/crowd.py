@@ -27,7 +27,6 @@ from servers.core.log import Entry, MessageLog, PositionError, to_json
 
 POLICIES = ("disconnect", "keep latest")
 PIECE = 32 * 1024  # bytes of history that are given at a time
-SEND_BUFFER = 64 * 1024  # bytes in the kernel; left alone, Linux keeps 4 MiB for a reader that never reads
 
 # Windows writes to a socket by other means than to a file: there, the transports do it.
 DIRECT = os.name == "posix"

@@ -116,6 +116,11 @@ class Plain(Connection):
         self._connections.discard(self)
         super().connection_lost(exc)
 
+    def let_go(self) -> None:
+        """Give the connection away. For the library its client has gone: it cancels the handler."""
+        self.transport = None
+        self.connection_lost(None)
+
 
 class Visitor(asyncio.Protocol):
     """A connection whose request is not known yet."""
@@ -221,6 +226,19 @@ class Door:
         if rest:
             follower.data_received(rest)
         return True
+
+    def take_over(self, request: web.Request) -> bool:
+        """The same for a connection of the library's: a browser asks for a page, and then follows on it."""
+        fields = [b"%b: %b" % field for field in request.raw_headers]
+        first = f"GET {request.raw_path} HTTP/1.{request.version.minor}".encode()
+        head = parse_head(b"\r\n".join([first, *fields, b"", b""]))
+        plain, transport = request.protocol, request.transport
+        if head is None or transport is None or not isinstance(plain, Plain):
+            return False
+        entered = self.enter(transport, head, b"")
+        if entered:
+            plain.let_go()
+        return entered
 
     def _follow(self, follower: Follower, head: Head, opening: Callable[[str | None], bytes]) -> None:
         follower.transport.set_protocol(follower)

@@ -107,11 +107,12 @@ class Member:
     def ready(self) -> None:
         self._line.send(BEGIN)
 
-    async def publish(self, event: str, raw: bytes) -> str:
-        """The position that a message got. It has been given to this worker's followers by then."""
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._posted.append(answer)
-        self._line.send(POST, event, raw)
+    async def publish(self, messages: Sequence[tuple[str, bytes]]) -> str:
+        """The position that the last of these messages got."""
+        for event, raw in messages:
+            answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            self._posted.append(answer)
+            self._line.send(POST, event, raw)
         return await answer
 
     async def total(self) -> dict[str, Any]:

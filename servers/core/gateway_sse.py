@@ -7,8 +7,9 @@ no chunks, and gets the same stream without; its end is the end of the connectio
 import random
 from collections.abc import Iterator
 
+from servers.core import event_stream
 from servers.core.crowd import Follower, in_pieces
-from servers.core.event_stream import HEAD, HEARTBEAT, RETRY_MS, encode_event, encode_retry, snapshot
+from servers.core.event_stream import HEAD, HEARTBEAT, encode_event, encode_retry, snapshot
 from servers.core.log import Entry
 
 _HEAD = b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in HEAD.items())
@@ -43,7 +44,8 @@ class EventStreams:
             head += b"Access-Control-Allow-Origin: %b\r\n" % allowed_origin.encode("latin-1")
         if self.chunks:
             head += b"Transfer-Encoding: chunked\r\n"
-        return head + b"\r\n" + self.wrap(encode_retry(self._random.randint(*RETRY_MS), position))
+        retry_ms = self._random.randint(*event_stream.RETRY_MS)
+        return head + b"\r\n" + self.wrap(encode_retry(retry_ms, position))
 
 
 class StreamFollower(Follower):
