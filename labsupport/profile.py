@@ -97,7 +97,9 @@ class Profile:
     bytes_per_parked_request_process: float | None  # growth of the long_polling process
     bytes_per_parked_request_kernel: float | None  # growth of the kernel's slab, both ends of the connection
     last_of_1000_parked_ms: float  # from one publish to the last of 1 000 waiting clients
-    bytes_of_empty_process: Mapping[str, float | None] = _by_server()  # resident, before the first connection
+    bytes_of_empty_process: Mapping[str, float | None] = (
+        _by_server()
+    )  # resident memory besides its connections
     bytes_per_idle_connection: Mapping[str, ConnectionBytes] = _by_server()  # nothing sent, nothing queued
     connects_per_s: Mapping[str, float] = _by_server()  # new connections whose handshake one process answers
     cpu_us_per_connect: Mapping[str, float | None] = _by_server()  # to accept one, handshake included

@@ -1,23 +1,38 @@
 """Measure real servers on this machine, and no other: load, delay, bytes, memory.
 
+listen          thousands of connections that stay open, in processes     listening.py
+fan_out         one write, and when each of them had it                         fan_out.py
+Floor           the same from a plain loop of send()                            floor.py
+weigh_held      what a connection that stays costs, server by server            weights.py
 park            1 000 requests, held, counted, woken by one publish             load.py
 short_polling   given arrivals and phases, played against a real server         polling.py
 long_polling    the same with held requests                                     polling.py
 weigh_parked    what a parked request costs in memory                           memory.py
-weigh           all that a profile holds                                        machine.py
+weigh           the machine and its polling, for a profile                      machine.py
+weigh_connections   the rest of a profile: what held connections cost           weights.py
 main            `python -m labsupport measure`                                  command.py
 """
 
 from labsupport.measure.command import main
+from labsupport.measure.fan_out import FanOut, fan_out
 from labsupport.measure.fleet import Woken
+from labsupport.measure.floor import Floor
+from labsupport.measure.listening import Heard, Listening, listen
 from labsupport.measure.load import Parking, park
 from labsupport.measure.machine import weigh
 from labsupport.measure.memory import ParkedWeight, weigh_parked
 from labsupport.measure.polling import long_polling, short_polling
 from labsupport.measure.polling_run import LongPollingRun, PollingRun, ShortPollingRun
 from labsupport.measure.sockets import LoadError
+from labsupport.measure.weights import WAYS, HeldWeight, weigh_connections, weigh_held
 
 __all__ = [
+    "WAYS",
+    "FanOut",
+    "Floor",
+    "Heard",
+    "HeldWeight",
+    "Listening",
     "LoadError",
     "LongPollingRun",
     "ParkedWeight",
@@ -25,10 +40,14 @@ __all__ = [
     "PollingRun",
     "ShortPollingRun",
     "Woken",
+    "fan_out",
+    "listen",
     "long_polling",
     "main",
     "park",
     "short_polling",
     "weigh",
+    "weigh_connections",
+    "weigh_held",
     "weigh_parked",
 ]

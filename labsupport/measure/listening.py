@@ -228,12 +228,13 @@ def listen(
     """
     url = server if isinstance(server, str) else server.url
     needed = math.ceil(listeners / most_connections())
-    opened = _Opened(url, handshake or _handshake(url, transport), processes or max(1, needed))
+    opened = _Opened(url, handshake or handshake_at_newest(url, transport), processes or max(1, needed))
     opened.begins_with = listeners
     return opened
 
 
-def _handshake(url: str, transport: str) -> bytes:
+def handshake_at_newest(url: str, transport: str) -> bytes:
+    """What a listener sends first. Without a position it would be told all that was said before."""
     if transport not in PATHS:
         raise LoadError(f"expected as transport {' or '.join(map(repr, PATHS))}, got {transport!r}")
     target = Target.of(url)

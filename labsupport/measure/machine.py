@@ -89,14 +89,14 @@ async def weigh(progress: Progress = print) -> Profile:
             server.stop()
     return Profile(
         **about_this_machine(),
-        round_trip_ms=Quantiles(*(_round(value) for value in np.percentile(times_ms, [50, 99]))),
-        polls_per_s=_round(polled.per_s),
-        accepts_per_s=_round(statistics.median(rate.per_s for rate in accepted)),
+        round_trip_ms=Quantiles(*(rounded(value) for value in np.percentile(times_ms, [50, 99]))),
+        polls_per_s=rounded(polled.per_s),
+        accepts_per_s=rounded(statistics.median(rate.per_s for rate in accepted)),
         empty_poll_bytes=empty,
         message_poll_bytes=message,
         bytes_per_parked_request_process=_middle(weights, lambda weight: weight.process_bytes),
         bytes_per_parked_request_kernel=_middle(weights, lambda weight: weight.kernel_bytes),
-        last_of_1000_parked_ms=_round(statistics.median(weight.woken.last_ms for weight in weights)),
+        last_of_1000_parked_ms=rounded(statistics.median(weight.woken.last_ms for weight in weights)),
     )
 
 
@@ -159,10 +159,10 @@ def _descriptors() -> int | None:
 
 def _middle(weights: list[ParkedWeight], read: Callable[[ParkedWeight], float | None]) -> float | None:
     known = [value for weight in weights if (value := read(weight)) is not None]
-    return _round(statistics.median(known)) if known else None
+    return rounded(statistics.median(known)) if known else None
 
 
-def _round(value: float) -> float:
+def rounded(value: float) -> float:
     """Three significant digits: two runs differ in the second."""
     if not value > 0:
         raise LoadError(f"a figure came out as {value}, which cannot be: is the machine very busy? Try again")

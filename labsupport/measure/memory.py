@@ -51,8 +51,8 @@ async def weigh_parked(server: Server, clients: int = 1_000) -> ParkedWeight:
             woken = await parked.wake("the weighing is over")
     return ParkedWeight(
         clients,
-        _each(process_before, process_after, clients),
-        _each(kernel_before, kernel_after, clients),
+        growth_each(process_before, process_after, clients),
+        growth_each(kernel_before, kernel_after, clients),
         woken,
     )
 
@@ -86,7 +86,7 @@ def _page_bytes() -> int:
     return resource.getpagesize()
 
 
-def _each(before: int | None, after: int | None, clients: int) -> float | None:
+def growth_each(before: int | None, after: int | None, clients: int) -> float | None:
     if before is None or after is None or after <= before:
         return None
     return (after - before) / clients

@@ -69,9 +69,9 @@ class Target(NamedTuple):
             extra,
         )
 
-    def upgrade(self, path: str) -> bytes:
+    def upgrade(self, path: str, extra: bytes = b"") -> bytes:
         """The bytes of a WebSocket's handshake (RFC 6455, 4.1), with the sample key of its section 1.3."""
-        return self.get(path, _UPGRADE)
+        return self.get(path, _UPGRADE + extra)
 
     def post(self, path: str, body: bytes) -> bytes:
         """The bytes of a POST with a JSON body."""

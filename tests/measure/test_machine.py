@@ -79,7 +79,7 @@ def test_elsewhere_the_answer_is_that_it_is_not_told(monkeypatch):
     ("before", "after", "each"), [(None, 5, None), (5, None, None), (9, 9, None), (0, 50, 5.0)]
 )
 def test_growth_per_client_is_none_where_nothing_grew(before, after, each):
-    assert memory._each(before, after, 10) == each
+    assert memory.growth_each(before, after, 10) == each
 
 
 async def test_the_bytes_of_a_poll_are_those_of_its_head_and_its_answer():
@@ -114,7 +114,12 @@ def quick(monkeypatch):
         progress("1 of 5  something")
         return fresh
 
+    async def weigh_connections(given, progress):
+        progress("1 of 6  something held")
+        return given
+
     monkeypatch.setattr(command, "weigh", weigh)
+    monkeypatch.setattr(command, "weigh_connections", weigh_connections)
     return fresh
 
 
@@ -123,7 +128,8 @@ def test_the_command_writes_the_own_profile_and_shows_it_beside_the_reference(qu
     said = capsys.readouterr()
     assert "1 of 5" in said.out
     assert [line.split() for line in said.out.splitlines() if "reference" in line] == [
-        ["reference", "this", "machine"]
+        ["reference", "this", "machine"],
+        ["reference", "this", "machine"],
     ]
     assert f"written to {own}" in said.out
     assert said.err == ""
