@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from labsupport.measure.sockets import (
+    DEFAULT,
     Clock,
     LoadError,
+    Origin,
     Target,
     allow_connections,
     drop,
@@ -73,13 +75,16 @@ class Fleet:
     have sent it, and `broken` says what became of the others, by reason.
     """
 
-    def __init__(self, target: Target, clients: int, request: bytes, *, first: int = 0) -> None:
+    def __init__(
+        self, target: Target, clients: int, request: bytes, *, first: int = 0, origin: Origin = DEFAULT
+    ) -> None:
         if not 1 <= clients <= MAX_CLIENTS:
             raise LoadError(f"expected 1 to {MAX_CLIENTS} clients, got {clients}")
         self.target = target
         self.clients = clients
         self.request = request
         self.first = first
+        self.origin = origin
         self.opened = 0
         self.broken: collections.Counter[str] = collections.Counter()
         self.early: list[Line] = []
@@ -154,7 +159,7 @@ class Fleet:
 
     def _start(self, number: int) -> None:
         try:
-            line = Line(number, lean_socket(number, self.target.host))
+            line = Line(number, lean_socket(number, self.target.host, self.origin))
         except OSError as error:
             self.broken[reason(error)] += 1
             return

@@ -1,6 +1,6 @@
 """A helper that holds a share of the listeners (see helper.py).
 
-    {"do": "begin", "url", "handshake", "first"}          {"began": true}
+    {"do": "begin", "url", "handshake", "first", "origin"}  {"began": true}
     {"do": "grow", "clients", "seconds"}                  {"progress"}…, {"listening", "broken", "took_s"}
     {"do": "hear", "marker", "seconds"}                   {"armed"}, {"stamps", "listening", "broken"}
     {"do": "publish", "marker", "post", "seconds"}        {"stamps", …}; the first is that of the sending
@@ -16,7 +16,7 @@ from array import array
 
 from labsupport.measure.helper import CommandLine, Reply, say, serve_commands
 from labsupport.measure.listeners import Listeners
-from labsupport.measure.sockets import Clock, LoadError, Target
+from labsupport.measure.sockets import Clock, LoadError, Origin, Target
 
 TELL_S = 0.2  # seconds between two lines of progress
 
@@ -57,7 +57,9 @@ class _Program:
 
     def _begin(self, command: Reply) -> Reply:
         handshake = command["handshake"].encode("latin-1")
-        self._share = _Share(Target.of(command["url"]), handshake, first=command["first"])
+        sources, ports = command["origin"]
+        origin = Origin(sources, ports and (ports[0], ports[1]))
+        self._share = _Share(Target.of(command["url"]), handshake, first=command["first"], origin=origin)
         self._share.watch(self._line.fileno())
         return {"began": True}
 

@@ -14,7 +14,7 @@ import threading
 from array import array
 
 from labsupport.measure.fleet import OPEN_S, Fleet, Line
-from labsupport.measure.sockets import Clock, LoadError, Target, drop, read_answer, reason
+from labsupport.measure.sockets import DEFAULT, Clock, LoadError, Origin, Target, drop, read_answer, reason
 from labsupport.measure.threads import LOOK_S, Stopped
 
 MAX_HEAD = 16 * 1024  # bytes of the answer to a handshake
@@ -61,8 +61,8 @@ class Listeners(Fleet):
     Open more with grow(); hear() and publish() time one message; idle() reads and forgets.
     """
 
-    def __init__(self, target: Target, request: bytes, *, first: int = 0) -> None:
-        super().__init__(target, 1, request, first=first)
+    def __init__(self, target: Target, request: bytes, *, first: int = 0, origin: Origin = DEFAULT) -> None:
+        super().__init__(target, 1, request, first=first, origin=origin)
         self.clients = 0  # until it grows
         self._socks: dict[int, socket.socket] = {}  # by descriptor: those that listen
         self._tails: dict[int, bytes] = {}  # the end of what came last, where a marker may have begun

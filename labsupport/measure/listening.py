@@ -28,15 +28,22 @@ import numpy as np
 
 from labsupport.measure.fleet import sentence
 from labsupport.measure.helper import START_S, Helpers
-from labsupport.measure.sockets import CLIENTS_PER_SOURCE, LoadError, Target, ask, most_connections
+from labsupport.measure.sockets import (
+    CLIENTS_PER_SOURCE,
+    DEFAULT,
+    LoadError,
+    Origin,
+    Target,
+    most_connections,
+)
 from labsupport.measure.threads import in_thread
+from labsupport.measure.ways import handshake_for
 
 MESSAGE_BYTES = 100
 MAX_LISTENERS = 1_500_000
 PER_NUMBER = 2 * CLIENTS_PER_SOURCE  # client numbers that a process has for itself: two source addresses
 OPEN_S = 120.0  # seconds to open all; 10 000 need one or two
 HEAR_S = 30.0  # seconds for one message to reach all
-PATHS = {"SSE": "/events", "WebSocket": "/ws"}
 Progress = Callable[[int], None]
 
 
@@ -75,7 +82,7 @@ class Heard:
 class Listening:
     """Held connections. `listen` makes one; `await listeners.grow(n)` opens more."""
 
-    def __init__(self, url: str, handshake: bytes, processes: int) -> None:
+    def __init__(self, url: str, handshake: bytes, processes: int, origin: Origin = DEFAULT) -> None:
         self.target = Target.of(url)
         self.listeners = 0  # wanted
         self.listening = 0  # open
@@ -83,6 +90,7 @@ class Listening:
         self.opened_per_s = math.nan  # of the last grow(): handshakes answered a second
         self._url = url
         self._handshake = handshake
+        self._origin = origin
         self._processes = processes
         self._helpers: Helpers | None = None
         self._states: dict[int, dict[str, Any]] = {}
@@ -124,7 +132,7 @@ class Listening:
         """Start the processes."""
         self._helpers = Helpers("listener_process", self._processes)
         handshake = self._handshake.decode("latin-1")
-        begin = {"do": "begin", "url": self._url, "handshake": handshake}
+        begin = {"do": "begin", "url": self._url, "handshake": handshake, "origin": self._origin}
         commands = {k: {**begin, "first": k * PER_NUMBER} for k in range(self._processes)}
         self._states = {k: {"listening": 0} for k in commands}
         try:
@@ -216,28 +224,22 @@ def listen(
     server: Running | str,
     listeners: int = 10_000,
     *,
-    transport: str = "SSE",
+    transport: str | None = None,
     processes: int | None = None,
     handshake: bytes | None = None,
+    origin: Origin = DEFAULT,
 ) -> Listening:
     """Open `listeners` connections to `server` (or its URL), and keep them open. Ready when all are answered.
 
-    transport   "SSE" (GET /events) or "WebSocket" (/ws); they begin at the server's newest position
+    transport   "SSE" (GET /events) or "WebSocket" (/ws); by default what the server has, streams first. They
+                begin at the server's newest position
     processes   that hold them; as many as it takes by default
     handshake   other bytes to begin with, for a server with other paths: Target.of(url).upgrade("/chat")
+    origin      where they come from: how many source addresses, which ports
     """
     url = server if isinstance(server, str) else server.url
     needed = math.ceil(listeners / most_connections())
-    opened = _Opened(url, handshake or handshake_at_newest(url, transport), processes or max(1, needed))
+    begin = handshake or handshake_for(server, url, transport)
+    opened = _Opened(url, begin, processes or max(1, needed), origin)
     opened.begins_with = listeners
     return opened
-
-
-def handshake_at_newest(url: str, transport: str) -> bytes:
-    """What a listener sends first. Without a position it would be told all that was said before."""
-    if transport not in PATHS:
-        raise LoadError(f"expected as transport {' or '.join(map(repr, PATHS))}, got {transport!r}")
-    target = Target.of(url)
-    position = json.loads(ask(target, "/messages").body)["position"]
-    path = f"{PATHS[transport]}?last_event_id={position}"
-    return target.get(path) if transport == "SSE" else target.upgrade(path)

@@ -25,6 +25,7 @@ SELECT_LIMIT = 500  # sockets: Windows' select() watches 512 at most
 CLIENTS_PER_SOURCE = 10_000  # connections: well under the 28 232 local ports that Linux gives one address
 SOURCES = 200  # addresses 127.0.1.1 … 127.0.1.200
 IP_BIND_ADDRESS_NO_PORT = 24  # Linux, <linux/in.h>; Python names it from 3.12 on
+IP_LOCAL_PORT_RANGE = 51  # Linux 6.3
 MAX_ANSWER = 1 << 20  # bytes; nothing that the lab's servers answer to a poll is longer
 Clock = time.perf_counter  # the one clock of all measurements: monotonic, and fine on every system
 _UPGRADE = (
@@ -113,7 +114,17 @@ def take_answer(buffer: bytearray) -> Answer | None:
     return answer
 
 
-def lean_socket(number: int, host: str = "127.0.0.1") -> socket.socket:
+class Origin(NamedTuple):
+    """Where connections come from. A source address has 28 232 ports for each server, or those of `ports`."""
+
+    sources: int = SOURCES  # addresses 127.0.1.1 … that the client numbers are spread over
+    ports: tuple[int, int] | None = None  # only these, from … to; Linux 6.3
+
+
+DEFAULT = Origin()
+
+
+def lean_socket(number: int, host: str = "127.0.0.1", origin: Origin = DEFAULT) -> socket.socket:
     """A non-blocking socket for client `number`, on Linux from its own source address.
 
     Bound without a port (IP_BIND_ADDRESS_NO_PORT), the kernel picks one at connect, when it knows both ends:
@@ -127,7 +138,10 @@ def lean_socket(number: int, host: str = "127.0.0.1") -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
         if sys.platform == "linux" and host == "127.0.0.1":
             sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((f"127.0.1.{1 + number // CLIENTS_PER_SOURCE % SOURCES}", 0))
+            if origin.ports:
+                first, last = origin.ports
+                sock.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, last << 16 | first)
+            sock.bind((f"127.0.1.{1 + number // CLIENTS_PER_SOURCE % origin.sources}", 0))
     except BaseException:
         sock.close()
         raise

@@ -17,17 +17,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from labsupport.measure.listeners import Listeners
-from labsupport.measure.listening import MESSAGE_BYTES, Listening, handshake_at_newest, listen
+from labsupport.measure.listening import MESSAGE_BYTES, Listening, listen
 from labsupport.measure.machine import rounded
 from labsupport.measure.memory import growth_each, slab_bytes
 from labsupport.measure.rates import requests_per_s
 from labsupport.measure.sockets import LoadError, Target, most_connections, post
 from labsupport.measure.threads import in_thread
 from labsupport.measure.usage import cpu_s, family, resident_bytes
+from labsupport.measure.ways import WAYS, Way
 from labsupport.processes import Middlebox, Server, middlebox, serve
 from labsupport.profile import ConnectionBytes, Profile
 from labsupport.wire.captures import Capture
-from labsupport.wire.frames import Frame, Opcode, encode_frame
 
 INSTANCE = "weighed connections"  # servers of its own, so that no chapter's server is disturbed
 FIRST = 200  # connections that come before the weighing and stay: they pay for what is made once
@@ -37,43 +37,6 @@ PINGS = 3  # pings of all
 POLLS_S = 1.0  # seconds of polling as fast as it goes
 MEASURED_MESSAGES = 5  # whose bytes are counted
 HEAR_S = 10.0  # seconds for one message to come through the middlebox
-_JOIN = b'{"type": "join", "room": "main", "user": "load"}'
-_DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way to hold connections: a server, its arguments, and how a client begins."""
-
-    server: str
-    arguments: tuple[str, ...] = ()
-    transport: str = "SSE"
-    handshake: Callable[[Target], bytes] | None = None  # None: the one that `transport` has
-    pushes: bool = False  # whether POST /messages reaches every connection
-
-
-WAYS = {
-    "gateway SSE": Way("gateway", pushes=True),
-    "gateway WebSocket": Way("gateway", transport="WebSocket", pushes=True),
-    "sse": Way("sse", pushes=True),
-    "websocket_chat": Way(
-        "websocket_chat",
-        transport="WebSocket",
-        # masked with a key of zeros, the frame is the text as it stands
-        handshake=lambda target: (
-            target.upgrade("/chat") + encode_frame(Frame(Opcode.TEXT, _JOIN, masking_key=bytes(4)))
-        ),
-    ),
-    "websocket_echo": Way(
-        "websocket_echo", transport="WebSocket", handshake=lambda target: target.upgrade("/")
-    ),
-    "websocket_echo --compression": Way(
-        "websocket_echo",
-        ("--compression",),
-        "WebSocket",
-        handshake=lambda target: target.upgrade("/", _DEFLATE),
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,16 +65,15 @@ class HeldWeight:
 
 async def weigh_held(name: str, connections: int = CONNECTIONS) -> HeldWeight:
     """Weigh one of WAYS with so many connections, on a server of its own that ends with it."""
-    way = WAYS.get(name)
-    if way is None:
+    if name not in WAYS:
         raise LoadError(f"expected one of {', '.join(map(repr, WAYS))}, got {name!r}")
+    way = WAYS[name]
     if not 1 <= connections <= most_connections() - FIRST:
         raise LoadError(f"expected 1 to {most_connections() - FIRST} connections, got {connections}")
     server = serve(way.server, *way.arguments, instance=INSTANCE)
     try:
         await asyncio.to_thread(server.restart)  # also where one was left: what is known is used again
-        handshake = way.handshake and way.handshake(Target.of(server.url))
-        async with listen(server.url, FIRST, transport=way.transport, handshake=handshake) as held:
+        async with listen(server, FIRST, handshake=way.handshake(server.url)) as held:
             if way.transport == "WebSocket":
                 await held.ping()
             weight = await _weigh(name, way, server, held, connections)
@@ -200,7 +162,7 @@ async def _weigh(name: str, way: Way, server: Server, held: Listening, connectio
 def push_bytes(way: Way, server: Server, box: Middlebox, stop: threading.Event) -> float:
     """Bytes that TCP carries to one listener for one message, its wrapping included, as the box counts."""
     through, direct = Target.of(box.url), Target.of(server.url)
-    listener = Listeners(through, handshake_at_newest(box.url, way.transport))
+    listener = Listeners(through, way.handshake(box.url))
     try:
         listener.grow(1, stop)
         sizes = []
