@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: lab test lint notebooks clean
+.PHONY: lab test lint bench notebooks clean
 .DEFAULT_GOAL := lab
 
 # One clear sentence where something is missing, then the locked packages, then the project itself.
@@ -33,6 +33,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Ratios against peers and floors, measured in one run: about three minutes, on an otherwise quiet machine.
+bench: $(READY)
+	$(BIN)/python -m tests.bench $(BENCH)
 
 notebooks: $(READY)
 	$(BIN)/python -m labsupport notebooks
