@@ -1,4 +1,4 @@
-"""An echo of labsupport.wire and nothing else, as server and as client, to hold the codec to Autobahn."""
+"""Echoes of labsupport.wire and of the gateway's followers, and nothing else, to hold these to Autobahn."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 from labsupport.wire.frames import (
@@ -25,6 +26,10 @@ from labsupport.wire.handshake import (
     check_response,
     new_key,
 )
+from servers import gateway as gateway_server
+from servers.core import gateway_door, lifeline
+from servers.core.frames import encode_frame as gateway_frame
+from servers.core.gateway_websocket import SocketFollower
 
 CHUNK = 1 << 16  # bytes read at once
 
@@ -106,6 +111,26 @@ async def server() -> AsyncIterator[str]:
         yield f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
     finally:
         listening.close()
+
+
+class EchoFollower(SocketFollower):
+    """A follower of the gateway's that says back what it hears. The gateway's own ones keep silent."""
+
+    __slots__ = ()
+    most_bytes = 16 << 20
+
+    def message(self, opcode: int, payload: bytes) -> None:
+        self.transport.write(gateway_frame(opcode, payload))
+
+
+@asynccontextmanager
+async def gateway() -> AsyncIterator[str]:
+    """The gateway inside the block, on whose WebSockets the followers echo; gives their URL."""
+    options = gateway_server.arguments().parse_args([])
+    this = gateway_server.Gateway(options)
+    async with gateway_server.serving(this, lifeline.listener("127.0.0.1", 0)) as url:
+        with patch.object(gateway_door, "SocketFollower", EchoFollower):
+            yield url.replace("http:", "ws:") + "/ws"
 
 
 async def visit(url: str, *, echo: bool = True) -> list[str | bytes]:

@@ -69,6 +69,7 @@ SERVERS: dict[str, tuple[Callable[[], Any], dict[str, str]]] = {
     "websocket_echo /": (lambda: program("websocket_echo", "/"), AN_UNFINISHED_MESSAGE),
     "websocket_chat /echo": (lambda: program("websocket_chat", "/echo"), AN_UNFINISHED_MESSAGE),
     "an echo on labsupport.wire": (own_peer.server, {}),
+    "an echo on the gateway's followers": (own_peer.gateway, {}),
 }
 
 

@@ -26,6 +26,7 @@ from tests.conformance.listeners import (
     missing,
     stays_away_once_refused,
 )
+from tests.servers import gateways
 from tests.servers.conftest import Running, until
 from tests.servers.streams import counters, run
 
@@ -194,6 +195,34 @@ async def test_a_place_of_another_epoch_is_told_and_all_that_is_remembered_follo
     assert [each["data"] for each in json.loads(snapshot.data)["messages"]] == ["remembered"]
     position = await server.say("live")
     assert (await listener.next()).id == position
+
+
+# ---------------------------------------------------------------- gateway
+
+
+async def test_the_gateway_is_followed_too_and_cut_in_every_manner_it_is_resumed_and_loses_nothing(
+    stack, listen: Listen, name: str
+):
+    server = await stack.enter_async_context(gateways.run())
+    box, url = await through_a_box(stack, server)
+    listener = listen(url + "/events")
+    positions: list[str] = []
+    heard: list[Heard] = []
+
+    async def say(number: int, size: int = 1) -> None:
+        positions.extend([await server.say("x" * size) for _ in range(number)])
+
+    for cut in CUTS[:-1]:
+        await say(2)
+        heard += await listener.take(len(positions) - len(heard))
+        (link,) = box.links.values()
+        await cut(box, link, server, say)
+        heard += await listener.take(len(positions) - len(heard))
+        await until(lambda: len(box.links) == 1)
+    assert [each.id for each in heard] == positions
+    stats = (await server.get("/stats"))[1]["sse"]
+    assert stats["resumed"] >= len(CUTS) - 1
+    assert stats["gaps"] == 0
 
 
 # ---------------------------------------------------------------- recent_changes
