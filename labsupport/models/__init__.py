@@ -6,6 +6,13 @@ of the lesson.
 
     polling                 short and long polling: empty answers, requests, staleness
     polling_closed_forms    the same in formulas; they take numpy arrays, for sliders and curves
+    reconnect               a storm of clients that lost their server: the SimPy text, and its face
+    reconnect_storm         what a storm is made of: server, queue, and its ways to say no
+    reconnect_results       what a run returns, and the gap to a measured storm
+    reconnect_numpy         the same run in arrays, bit for bit: a million clients
+    reconnect_admit         the accept queue for a sorted crowd
+    reconnect_fluid         the limit for many clients
+    reconnect_closed_forms  rounds, windows, waves and bounds in formulas
     liveness                silent death, presence, boxes that forget: how late, and at what price
     liveness_closed_forms   the same in formulas
     contention              clients that fight over one row: what jitter saves (AWS, 2015)

@@ -44,6 +44,7 @@ from simpy.events import EventPriority
 from labsupport.backoff import GRPC, Policy, Waits
 from labsupport.draws import PHASE, SPREAD, draw
 from labsupport.models import checks
+from labsupport.models.reconnect_fluid import FluidStorm, fluid
 from labsupport.models.reconnect_numpy import run_in_arrays
 from labsupport.models.reconnect_results import Event, Gap, StormRun, collected, gap, sup_distance
 from labsupport.models.reconnect_storm import (
@@ -60,6 +61,7 @@ from labsupport.models.reconnect_storm import (
 )
 
 __all__ = [
+    "FluidStorm",
     "Gap",
     "Login",
     "Outcome",
@@ -67,6 +69,7 @@ __all__ = [
     "Storm",
     "StormRun",
     "SynDrops",
+    "fluid",
     "gap",
     "simulate",
     "sup_distance",

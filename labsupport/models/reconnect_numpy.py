@@ -148,10 +148,10 @@ class Rules:
 
     def first_window_ns(self, times_ns: Whole) -> int:
         """A first guess."""
-        return int(max(self.shortest_ns, int(np.median(times_ns) - times_ns.min()) // 8))
+        return int(max(self.shortest_ns, min(int(times_ns.max() - times_ns.min()) // 8, 600 * NS)))
 
     def next_window_ns(self, window_ns: int, roots: int, inside: float) -> int:
-        """Return the next window's length, given how many arrivals began this one, and what share came again."""
+        """Return the next window's length: so many arrivals began this one, and that share came again."""
         if inside > 0.25 or roots > 4 * MANY:
             return max(window_ns // 2, min(self.shortest_ns, window_ns))
         return min(window_ns * 2, 600 * NS) if inside < 0.1 and roots < MANY else window_ns
