@@ -18,6 +18,8 @@ function group(model, question, view) {
     const input = document.createElement("input");
     Object.assign(input, { type: "radio", name: `lab-${view}-${question.name}`, value: answer });
     input.checked = model.get("needs")[question.name] === answer;
+    // JupyterLab moves between cells with the arrow keys. It looks for this on the element itself first.
+    input.dataset.lmSuppressShortcuts = "true";
     input.addEventListener("change", () => {
       if (!input.checked) return;
       model.set("needs", { ...model.get("needs"), [question.name]: answer });
@@ -33,7 +35,6 @@ function render({ model, el }) {
   const view = ++views;
   const box = document.createElement("div");
   box.className = "lab-decision";
-  box.dataset.lmSuppressShortcuts = "true"; // JupyterLab moves between cells with the arrow keys; not from in here
   const form = document.createElement("div");
   form.className = "lab-questions";
   form.setAttribute("role", "form");
