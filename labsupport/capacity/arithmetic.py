@@ -63,18 +63,23 @@ def demand(plan: "Plan") -> list[Line]:
 
 def _wire(plan: "Plan") -> list[Line]:
     v, done, size = plan.values, plan.load, _sizes(plan)
-    delivered, around = per_second(done["deliveries_per_s"]), size(v["overhead"])
+    published, delivered = per_second(done["published_per_s"]), per_second(done["deliveries_per_s"])
+    around = size(v["overhead"])
     if plan.transport in STREAMS:
         sent = per_second(done["connections"] / v["heartbeat"])
         out = f"({delivered} × ({size(v['message'])} + {around}) + {sent} pings × {around}) × 8"
+        pongs = f" + {sent} pongs × {around}" if plan.transport == "websocket" else ""
+        into = f"({published} × ({size(v['message'])} + {around}){pongs}) × 8"
     else:
         polls = per_second(done["polls_per_s"])
         out = f"({delivered} × {size(v['message'])} + {polls} answers × {around}) × 8"
+        asked = size(v["request"])
+        into = f"({published} × ({size(v['message'])} + {asked}) + {polls} polls × {asked}) × 8"
     payload = forms.broadcast_bit_s(1.0, v["message"], done["deliveries_per_s"])
     return [
         Line("egress, messages alone", f"{delivered} × {size(v['message'])} × 8", bit_rate(float(payload))),
         Line("egress, all of it", out, bit_rate(done["out_bit_s"])),
-        Line("ingress", "what clients send: messages, pongs, polls", bit_rate(done["in_bit_s"])),
+        Line("ingress", into, bit_rate(done["in_bit_s"])),
     ]
 
 

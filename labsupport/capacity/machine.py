@@ -32,9 +32,9 @@ POLL_INTERVAL_S, HOLD_S, ROUND_TRIP_S = 5.0, 25.0, 0.05
 # Stand-ins, from the course's machine (2 cores, Python 3.11, clients on the same machine).
 PUSH_S = 8.7e-6  # one write to each of 10 000 listeners took 87 ms
 RECEIVE_S = 17e-6  # a message from the broker: 58 000 a second
-BASE_BYTES = 30e6  # a server process that holds nothing yet
-PARKED_BYTES = 9_800.0
-PROCESS_BYTES = 2_500.0  # the gateway's own limit for an idle connection
+BASE_BYTES = 40e6  # the gateway that holds nothing yet
+PARKED_BYTES = 9_800.0  # a parked request of long_polling
+PROCESS_BYTES = 1_720.0  # an idle event stream of the gateway
 KERNEL_BYTES = 4_500.0  # a socket on the server's side
 
 
@@ -81,7 +81,9 @@ def server_of(profile: Profile, transport: str, like: str | None) -> str:
 def _memory(profile: Profile, server: str, transport: str) -> dict[str, Known]:
     base = profile.bytes_of_empty_process.get(server)
     found = {
-        "base": _told(base, f"{server} before its first connection", BASE_BYTES, "an empty Python server")
+        "base": _told(
+            base, f"{server} before its first connection", BASE_BYTES, "the gateway on the course's machine"
+        )
     }
     idle = profile.bytes_per_idle_connection.get(server)
     parked, slab = profile.bytes_per_parked_request_process, profile.bytes_per_parked_request_kernel
@@ -91,7 +93,7 @@ def _memory(profile: Profile, server: str, transport: str) -> dict[str, Known]:
         kernel, "the server's end of a connection", KERNEL_BYTES, "Centrifugo's figure, rounded up"
     )
     if transport in STREAMS:
-        words = "the most that the lab's gateway may take"
+        words = "the gateway on the course's machine"
         found["process"] = _told(
             idle.process if idle is not None else None,
             f"an idle connection of {server}",
