@@ -31,7 +31,7 @@ a kernel's two queues (SYN and accept), and time for a refusal to travel back. F
 (`admission`, `login`, `syn_drops`) are described in reconnect_storm.py.
 
 Checked against closed forms (reconnect_closed_forms.py), the fluid limit (reconnect_fluid.py; sup distance
-below 2 % at N = 10 000), stored traces of small storms, and a real restart (labsupport.measure).
+below 2 % at N = 10 000, Q = 100), stored traces of small storms, and a real restart (labsupport.measure).
 """
 
 from collections.abc import Generator
