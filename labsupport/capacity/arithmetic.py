@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from labsupport.capacity.result import Plan
 
 
+EXACT = 4  # digits of a fraction of servers: 31.25
+
+
 @dataclass(frozen=True)
 class Line:
     """One step: what it is about, how it is computed, what comes out."""
@@ -111,7 +114,7 @@ def limits(plan: "Plan") -> list[Line]:
             text += f"; {number(n)} / " + (
                 number(usable) if v["use"] == 1 else f"({use} of it: {number(usable)})"
             )
-        answer = f"{number(limit.exact)} → {number(limit.servers)}"
+        answer = f"{number(limit.exact, EXACT)} → {number(limit.servers)}"
         lines.append(
             Line(limit.name, text, number(limit.servers) if limit.exact == limit.servers else answer)
         )
@@ -128,10 +131,16 @@ def _cpu(plan: "Plan") -> str:
     else:
         work = f"{per_second(done['polls_per_s'])} × {time_text(v['poll'])}"
     cores = float(loads.divided_cores(v, done, plan.transport))
-    text = f"{work} = {number(cores)} cores busy, / ({number(v['cores'])} cores × {share_text(v['use'])})"
-    if done["published_per_s"] * v["receive"] > 0:
-        text += f"; and {time_text(v['receive'])} for each message that a server gets from the broker"
-    return text
+    most = f"{number(v['cores'])} cores × {share_text(v['use'])}"
+    text = f"{work} = {number(cores)} cores"
+    if done["published_per_s"] * v["receive"] == 0:
+        return f"{text} / ({most})"
+    s = next(limit.exact for limit in plan.limits if limit.name == "CPU")
+    heard = done["published_per_s"] * float(forms.servers_reached(s, done["members"])) / s
+    return (
+        f"{text}, shared by S; and each hears what its members do: {number(cores)} / S + "
+        f"{per_second(heard)} × {time_text(v['receive'])} = {most} at S = {number(s, EXACT)}"
+    )
 
 
 def _reconnect(plan: "Plan") -> str:
@@ -182,7 +191,7 @@ def checks(plan: "Plan") -> list[Line]:
                 "one server lost",
                 f"its {number(n)} clients at {s - 1} × {per_second(accepts)}; the others then hold "
                 f"{number(done['connections'] / (s - 1))} each",
-                f"back in {time_text(plan.take_over_s)}",
+                f"back in {time_text(plan.take_over_s)} at best",
             )
         )
     back = done["connections"] / (s * v["accepts"] * v["cores"])
