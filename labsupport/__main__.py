@@ -23,6 +23,7 @@ class Command:
 COMMANDS = {
     "notebooks": Command("labsupport.course.notebooks", "run the chapters and store them normalised"),
     "measure": Command("labsupport.measure", "weigh this machine and write its profile"),
+    "million": Command("labsupport.measure.million", "hold as many connections as this machine can"),
 }
 
 

@@ -3,6 +3,7 @@
 listen          thousands of connections that stay open, in processes     listening.py
 fan_out         one write, and when each of them had it                         fan_out.py
 Floor           the same from a plain loop of send()                            floor.py
+open_connections   as many as can be, and what breaks first                     climb.py
 weigh_held      what a connection that stays costs, server by server            weights.py
 park            1 000 requests, held, counted, woken by one publish             load.py
 short_polling   given arrivals and phases, played against a real server         polling.py
@@ -13,6 +14,7 @@ weigh_connections   the rest of a profile: what held connections cost           
 main            `python -m labsupport measure`                                  command.py
 """
 
+from labsupport.measure.climb import Climb, limit_descriptors, open_connections
 from labsupport.measure.command import main
 from labsupport.measure.fan_out import FanOut, fan_out
 from labsupport.measure.fleet import Woken
@@ -23,11 +25,12 @@ from labsupport.measure.machine import weigh
 from labsupport.measure.memory import ParkedWeight, weigh_parked
 from labsupport.measure.polling import long_polling, short_polling
 from labsupport.measure.polling_run import LongPollingRun, PollingRun, ShortPollingRun
-from labsupport.measure.sockets import LoadError
+from labsupport.measure.sockets import LoadError, Origin
 from labsupport.measure.weights import WAYS, HeldWeight, weigh_connections, weigh_held
 
 __all__ = [
     "WAYS",
+    "Climb",
     "FanOut",
     "Floor",
     "Heard",
@@ -35,15 +38,18 @@ __all__ = [
     "Listening",
     "LoadError",
     "LongPollingRun",
+    "Origin",
     "ParkedWeight",
     "Parking",
     "PollingRun",
     "ShortPollingRun",
     "Woken",
     "fan_out",
+    "limit_descriptors",
     "listen",
     "long_polling",
     "main",
+    "open_connections",
     "park",
     "short_polling",
     "weigh",

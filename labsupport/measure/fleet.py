@@ -16,6 +16,7 @@ from labsupport.measure.sockets import (
     Origin,
     Target,
     allow_connections,
+    connect,
     drop,
     lean_socket,
     read_answer,
@@ -124,8 +125,7 @@ class Fleet:
         self.turn(stop, Clock())  # what came since open() was not caused by this publish
         self.early += [line for _, line in self._answered]
         self._answered = []
-        with socket.create_connection(self.target[:2], timeout=5) as publisher:
-            publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with connect(self.target) as publisher:
             started = Clock()
             publisher.sendall(publish)
             ends = started + seconds

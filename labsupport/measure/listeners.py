@@ -14,7 +14,17 @@ import threading
 from array import array
 
 from labsupport.measure.fleet import OPEN_S, Fleet, Line
-from labsupport.measure.sockets import DEFAULT, Clock, LoadError, Origin, Target, drop, read_answer, reason
+from labsupport.measure.sockets import (
+    DEFAULT,
+    Clock,
+    LoadError,
+    Origin,
+    Target,
+    connect,
+    drop,
+    read_answer,
+    reason,
+)
 from labsupport.measure.threads import LOOK_S, Stopped
 
 MAX_HEAD = 16 * 1024  # bytes of the answer to a handshake
@@ -97,8 +107,7 @@ class Listeners(Fleet):
     def publish(self, post: bytes, marker: bytes, stop: threading.Event, seconds: float) -> "array[float]":
         """Send `post` on a connection of its own, and hear() what comes of it. The first stamp is that of
         the sending."""
-        with socket.create_connection(self.target[:2], timeout=5) as publisher:
-            publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with connect(self.target) as publisher:
             started = Clock()
             publisher.sendall(post)
             stamps = array("d", [started]) + self.hear(marker, stop, seconds)

@@ -82,7 +82,7 @@ class Heard:
 class Listening:
     """Held connections. `listen` makes one; `await listeners.grow(n)` opens more."""
 
-    def __init__(self, url: str, handshake: bytes, processes: int, origin: Origin = DEFAULT) -> None:
+    def __init__(self, url: str, handshake: bytes, processes: int, origin: Origin, first: int) -> None:
         self.target = Target.of(url)
         self.listeners = 0  # wanted
         self.listening = 0  # open
@@ -91,13 +91,20 @@ class Listening:
         self._url = url
         self._handshake = handshake
         self._origin = origin
+        self._first = first
         self._processes = processes
         self._helpers: Helpers | None = None
         self._states: dict[int, dict[str, Any]] = {}
 
     async def __aenter__(self) -> Self:
-        if self._helpers is None:
-            await in_thread(self.start)
+        try:
+            if self._helpers is None:
+                await in_thread(self.start)
+            if self._first:
+                await self.grow(self._first)
+        except BaseException:
+            await asyncio.to_thread(self.close)
+            raise
         return self
 
     async def __aexit__(
@@ -167,6 +174,10 @@ class Listening:
         self.opened_per_s = (self.listening - before) / took_s
         progress(self.listening)
 
+    def look(self, stop: threading.Event) -> None:
+        """Learn what has become of the connections meanwhile."""
+        self._learn(self._all.ask({number: {"do": "status"} for number in self._states}, stop, START_S))
+
     def push(self, stop: threading.Event, seconds: float = HEAR_S) -> Heard:
         """write(), blocking."""
         marker = f"<{secrets.token_hex(8)}>"
@@ -206,20 +217,6 @@ class Listening:
         self.broken = dict(broken)
 
 
-class _Opened(Listening):
-    """Listening that begins with so many."""
-
-    begins_with = 0
-
-    async def __aenter__(self) -> Self:
-        try:
-            await super().__aenter__()
-            return await self.grow(self.begins_with)
-        except BaseException:
-            await asyncio.to_thread(self.close)
-            raise
-
-
 def listen(
     server: Running | str,
     listeners: int = 10_000,
@@ -228,6 +225,7 @@ def listen(
     processes: int | None = None,
     handshake: bytes | None = None,
     origin: Origin = DEFAULT,
+    opened: int | None = None,
 ) -> Listening:
     """Open `listeners` connections to `server` (or its URL), and keep them open. Ready when all are answered.
 
@@ -236,10 +234,12 @@ def listen(
     processes   that hold them; as many as it takes by default
     handshake   other bytes to begin with, for a server with other paths: Target.of(url).upgrade("/chat")
     origin      where they come from: how many source addresses, which ports
+    opened      open only so many at first, and have room for the others
     """
+    if not 1 <= listeners <= MAX_LISTENERS:
+        raise LoadError(f"expected 1 to {MAX_LISTENERS} listeners, got {listeners}")
     url = server if isinstance(server, str) else server.url
     needed = math.ceil(listeners / most_connections())
     begin = handshake or handshake_for(server, url, transport)
-    opened = _Opened(url, begin, processes or max(1, needed), origin)
-    opened.begins_with = listeners
-    return opened
+    first = listeners if opened is None else opened
+    return Listening(url, begin, processes or max(1, needed), origin, first)

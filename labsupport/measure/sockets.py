@@ -140,11 +140,19 @@ def lean_socket(number: int, host: str = "127.0.0.1", origin: Origin = DEFAULT) 
             sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             if origin.ports:
                 first, last = origin.ports
-                sock.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, last << 16 | first)
+                sock.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, struct.pack("=I", last << 16 | first))
             sock.bind((f"127.0.1.{1 + number // CLIENTS_PER_SOURCE % origin.sources}", 0))
     except BaseException:
         sock.close()
         raise
+    return sock
+
+
+def connect(target: Target) -> socket.socket:
+    """A blocking connection without Nagle's algorithm, which also ends with a reset."""
+    sock = socket.create_connection(target[:2], timeout=5)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
     return sock
 
 
@@ -211,7 +219,7 @@ def exchange(target: Target, requests: Iterable[bytes]) -> list[Answer]:
     """Requests one after another on one connection, and their answers; LoadError unless each is 2xx."""
     answers = []
     try:
-        with socket.create_connection(target[:2], timeout=5) as sock:
+        with connect(target) as sock:
             for request in requests:
                 sock.sendall(request)
                 answers.append(read_answer(sock))
