@@ -296,10 +296,10 @@ def new_loop(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
 def main() -> None:
     lifeline.raise_descriptor_limit()
     options = arguments().parse_args()
-    # The collector looks for rings among all objects, and there are half a million: that takes 50 ms, in the
-    # middle of a write to all. What is here now stays for good, and followers make no rings.
+    # A full search for rings of garbage goes through all objects, ten for each follower, and takes 20 ms or
+    # more in the middle of a write to all. Followers make no rings; what does is young, and found early on.
     gc.freeze()
-    gc.set_threshold(100_000, 50, 1_000)
+    gc.set_threshold(20_000, 50, 1_000)
     with asyncio.Runner(loop_factory=new_loop(options.loop)) as runner:
         if options.worker:
             runner.run(serve_as_worker(options))

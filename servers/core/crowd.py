@@ -122,7 +122,7 @@ class Crowd(Generic[L]):
         # Of those who still read what was there when they came: where that ends. It does not make them slow.
         self._starts: dict[Follower, int] = {}
         self._stories: dict[Follower, Iterator[bytes]] = {}  # a snapshot under way
-        self._marks: dict[Follower, tuple[int, int]] = {}  # how far a follower behind was, a while ago
+        self._marks: dict[Follower, int] = {}  # bytes that a follower behind had still to take, a while ago
         self._encoded = OncePerEntry(self._encode)
 
     def __len__(self) -> int:
@@ -183,6 +183,7 @@ class Crowd(Generic[L]):
     def catch_up(self, follower: Follower) -> None:
         """Give a follower behind what it lacks, as far as the kernel takes it; then it is ready again."""
         transport = follower.transport
+        self._marks.pop(follower, None)
         lacking: Iterator[Entry] | None = None
         while (
             follower in self.behind and not transport.get_write_buffer_size() and not transport.is_closing()
@@ -208,8 +209,7 @@ class Crowd(Generic[L]):
                 transport.write(b"".join(parts))
             else:
                 del self.behind[follower]
-                for known in (self._starts, self._marks):
-                    known.pop(follower, None)
+                self._starts.pop(follower, None)
                 self.ready[follower.fd] = follower
         return None
 
@@ -220,11 +220,11 @@ class Crowd(Generic[L]):
             self.counters.heartbeats += 1
             follower.keep_alive()
             return
-        mark = self.behind[follower], follower.transport.get_write_buffer_size()
-        if self._marks.get(follower) == mark:
+        waiting = follower.transport.get_write_buffer_size()
+        if self._marks.get(follower) == waiting:
             self.too_slow(follower)
         else:
-            self._marks[follower] = mark
+            self._marks[follower] = waiting
 
     def too_slow(self, follower: Follower) -> None:
         """Cut it off, whatever the policy."""

@@ -207,7 +207,7 @@ class Door:
     def enter(self, transport: asyncio.Transport, head: Head, rest: bytes) -> bool:
         """Make a follower of this connection; False if it may not be one, or not now."""
         host, origin = head.fields.get("host", ""), head.fields.get("origin", "")
-        here = str(transport.get_extra_info("sockname")[0])
+        here = str((transport.get_extra_info("sockname") or ("",))[0])
         if self.full or self.draining or not (self._is_own(host, here) or (head.minor == 0 and not host)):
             return False
         allowed = bool(origin) and self.may_read(origin, host)
@@ -233,7 +233,7 @@ class Door:
         first = f"GET {request.raw_path} HTTP/1.{request.version.minor}".encode()
         head = parse_head(b"\r\n".join([first, *fields, b"", b""]))
         plain, transport = request.protocol, request.transport
-        if head is None or transport is None or not isinstance(plain, Plain):
+        if head is None or transport is None or transport.is_closing() or not isinstance(plain, Plain):
             return False
         entered = self.enter(transport, head, b"")
         if entered:

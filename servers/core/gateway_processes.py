@@ -24,7 +24,7 @@ from servers.core import lifeline
 from servers.core.http import Refusal
 from servers.core.log import MessageLog
 
-HELLO, BEGIN, POST, ENTRY, YOURS, ASK, FIGURES, TOTAL = range(8)
+HELLO, BEGIN, POST, ENTRY, POSTED, ASK, FIGURES, TOTAL = range(8)
 MOST_BEHIND = 32 << 20  # bytes that the parent keeps for a worker that does not read; then it is ended
 MOST_DEATHS = 5  # of workers, within DEATHS_S; then something is wrong that another start does not mend
 DEATHS_S = 10.0
@@ -57,6 +57,8 @@ class Channel(asyncio.Protocol):
 
     def _write(self) -> None:
         raw, self._out = b"".join(self._out), []
+        if self.transport.is_closing():
+            return
         self.transport.write(raw)
         if self.transport.get_write_buffer_size() > MOST_BEHIND:
             self.transport.abort()
@@ -127,10 +129,10 @@ class Member:
             self.log = MessageLog(self._keep, **json.loads(payload))
         elif kind == BEGIN:
             self._begun.set_result(None)
-        elif kind in (ENTRY, YOURS):
-            position = self.on_entry(event, payload)
-            if kind == YOURS:
-                _settle(self._posted.popleft(), position)
+        elif kind == ENTRY:
+            self.on_entry(event, payload)
+        elif kind == POSTED:
+            _settle(self._posted.popleft(), payload.decode())
         elif kind == ASK:
             line.send(FIGURES, "", json.dumps(self.figures()).encode())
         elif kind == TOTAL:
@@ -165,6 +167,7 @@ class Parent:
         self._ending = asyncio.Event()
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._deaths: collections.deque[float] = collections.deque(maxlen=MOST_DEATHS)
+        self._posted: list[tuple[Channel, bytes]] = []  # in this turn of the loop: from whom, and its place
         self._askers: list[Channel] = []
         self._figures: dict[Channel, dict[str, Any] | None] = {}  # of those who were asked
         self._tasks: list[asyncio.Task[None]] = []
@@ -225,9 +228,12 @@ class Parent:
 
     def _record(self, line: Channel, kind: int, event: str, payload: bytes) -> None:
         if kind == POST:
-            self._log.append_json(event, payload)
+            entry = self._log.append_json(event, payload)
             for member in self._members:
-                member.send(YOURS if member is line else ENTRY, event, payload)
+                member.send(ENTRY, event, payload)
+            if not self._posted:
+                asyncio.get_running_loop().call_soon(self._confirm)
+            self._posted.append((line, entry.id.encode()))
         elif kind == BEGIN:
             self._members[line] = True
             if sum(self._members.values()) == len(self._listeners):
@@ -241,6 +247,12 @@ class Parent:
         elif kind == FIGURES and line in self._figures:
             self._figures[line] = json.loads(payload)
             self._answer()
+
+    def _confirm(self) -> None:
+        """Tell who posted where it went. All have been sent it by then: whichever is asked next has it."""
+        posted, self._posted = self._posted, []
+        for line, position in posted:
+            line.send(POSTED, "", position)
 
     def _answer(self) -> None:
         """Tell the sum to those who asked, once all have said theirs."""

@@ -41,7 +41,7 @@ class EventStreams:
         """
         head = b"HTTP/1.1 200 OK\r\n" + _HEAD + b"Vary: Origin\r\nConnection: close\r\n"
         if allowed_origin:
-            head += b"Access-Control-Allow-Origin: %b\r\n" % allowed_origin.encode("latin-1")
+            head += b"Access-Control-Allow-Origin: %b\r\n" % allowed_origin.encode("utf-8", "surrogateescape")
         if self.chunks:
             head += b"Transfer-Encoding: chunked\r\n"
         retry_ms = self._random.randint(*event_stream.RETRY_MS)

@@ -397,6 +397,23 @@ async def test_a_reader_that_takes_nothing_from_one_sign_of_life_to_the_next_is_
     link.close()
 
 
+async def test_who_takes_a_little_from_one_sign_of_life_to_the_next_stays(gate: Gate):
+    link = await lazy(gate, "sse")
+    streams = gate.crowds.streams
+    while not streams.behind:
+        gate.crowds.publish("message", LARGE)
+        await asyncio.sleep(0)
+    (follower,) = streams.behind
+    for _ in range(3):
+        streams.look_after(follower, 0.0)
+        before = follower.transport.get_write_buffer_size()
+        while follower in streams.behind and follower.transport.get_write_buffer_size() == before:
+            await link.read(BUFFER)
+            gate.crowds.publish("message", LARGE)
+    assert streams.counters.slow == 0
+    assert gate.crowds.open == 1
+
+
 # ---------------------------------------------------------------- the end
 
 
