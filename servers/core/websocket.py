@@ -115,9 +115,7 @@ class Door:
         if options.accepts_per_s is not None:
             self.admission = Admission(options.accepts_per_s, options.accept_queue)
             self.shared.at_once = self._at_once
-        retry = {} if options.retry_after is None else {"Retry-After": str(options.retry_after)}
-        self._full = refuse(503, "the accept queue is full", "again, at a random moment", retry)
-        self._full_raw = self._full.serialize()
+        self._full_raw = self._full().serialize()
 
     def check(
         self, connection: ServerConnection, request: Request
@@ -135,7 +133,7 @@ class Door:
             if turn is not None:
                 return self._when_it_is_time(connection, turn - self.admission.clock())
             self.counters.refused += 1
-            answer = self._full
+            answer = self._full()
         return answer
 
     def _at_once(self, head: bytes) -> bytes | None:
@@ -165,6 +163,11 @@ class Door:
             timer.cancel()
             del self._waiting[turn]
         return self._ends() if self.draining else None
+
+    def _full(self) -> Response:
+        after = self.options.retry_after
+        fields = {} if after is None else {"Retry-After": str(after)}
+        return refuse(503, "the accept queue is full", "again, at a random moment", fields)
 
     def _ends(self) -> Response:
         return refuse(503, "this server ends", "again, at a random moment", {"Retry-After": "1"})
