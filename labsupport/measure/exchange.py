@@ -40,7 +40,7 @@ class Timetable:
     def __init__(self, stop: threading.Event) -> None:
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.lines: list[Line] = []
-        self._stop = stop
+        self.stop = stop
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()  # equal times keep the order in which they were entered
         self._zero = Clock()
@@ -64,7 +64,7 @@ class Timetable:
             wait = self._due[0][0] - self.now() if self._due else LOOK_S
             for key, _ in self.selector.select(max(0.0, min(wait, LOOK_S))):
                 key.data.read()
-            if self._stop.is_set():
+            if self.stop.is_set():
                 raise Stopped
             if self.now() > ends:
                 raise LoadError("the answers did not come in time: fewer clients, or a longer interval?")
