@@ -308,14 +308,17 @@ async def through_a_cut(
     The reader is the lab's client, but that it waits `faster` times shorter than it should; or, as "bare
     WebSocket", a connection as the library gives it, and nothing more.
     """
-    bare, channel, checker = transport == "bare WebSocket", f"cut-{next(_runs):03d}", DeliveryChecker()
+    channel, checker = f"cut-{next(_runs):03d}", DeliveryChecker()
     checker.follower("reader")
-    name = "WebSocket" if bare else transport
-    reader = client(name, box, channel, seed=seed, sleep=lambda seconds: asyncio.sleep(seconds / faster))
-    take = _bare(box, channel, checker) if bare else _take(reader, checker, 3 * each)
-    async with asyncio.timeout(LATEST_S), _writer(name, server, channel) as writer, reader:
-        reading = asyncio.create_task(take)
-        try:
+    if transport == "bare WebSocket":
+        name, take = "WebSocket", _bare(box, channel, checker)
+    else:
+        name = transport
+        hasty: dict[str, Any] = {"sleep": lambda seconds: asyncio.sleep(seconds / faster)}
+        take = _take(client(name, box, channel, seed=seed, **hasty), checker, 3 * each)
+    reading = asyncio.create_task(take)
+    try:
+        async with asyncio.timeout(LATEST_S), _writer(name, server, channel) as writer:
             for number in range(3 * each):
                 if number == each:
                     await _until(reading, lambda: checker.report().followers["reader"].received == each)
@@ -326,16 +329,17 @@ async def through_a_cut(
                 checker.published(number)
                 await writer.send(text(number))
             await asyncio.wait([reading])
-        finally:
-            reading.cancel()
-            await asyncio.to_thread(box.set, refuse=None)
+    finally:
+        reading.cancel()
+        await asyncio.to_thread(box.set, refuse=None)
     return CutRun(transport, reading.result(), checker.report())
 
 
 async def _take(reader: Client, checker: DeliveryChecker, count: int) -> bool:
-    for _ in range(count):
-        item = await anext(reader)
-        checker.received("reader", number_of(item) if isinstance(item, Delivery) else item)
+    async with reader:
+        for _ in range(count):
+            item = await anext(reader)
+            checker.received("reader", number_of(item) if isinstance(item, Delivery) else item)
     return True
 
 
