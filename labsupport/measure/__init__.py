@@ -4,6 +4,8 @@ listen          thousands of connections that stay open, in processes     listen
 fan_out         one write, and when each of them had it                         fan_out.py
 Floor           the same from a plain loop of send()                            floor.py
 open_connections   as many as can be, and what breaks first                     climb.py
+two_loops       delays by a closed and an open loop, while the server stands    delay.py
+reader_rate     events a second to one reader                                   reader.py
 weigh_held      what a connection that stays costs, server by server            weights.py
 park            1 000 requests, held, counted, woken by one publish             load.py
 short_polling   given arrivals and phases, played against a real server         polling.py
@@ -16,6 +18,7 @@ main            `python -m labsupport measure`                                  
 
 from labsupport.measure.climb import Climb, limit_descriptors, open_connections
 from labsupport.measure.command import main
+from labsupport.measure.delay import TwoLoops, two_loops
 from labsupport.measure.fan_out import FanOut, fan_out
 from labsupport.measure.fleet import Woken
 from labsupport.measure.floor import Floor
@@ -25,6 +28,8 @@ from labsupport.measure.machine import weigh
 from labsupport.measure.memory import ParkedWeight, weigh_parked
 from labsupport.measure.polling import long_polling, short_polling
 from labsupport.measure.polling_run import LongPollingRun, PollingRun, ShortPollingRun
+from labsupport.measure.rates import Rate
+from labsupport.measure.reader import reader_rate
 from labsupport.measure.sockets import LoadError, Origin
 from labsupport.measure.weights import WAYS, HeldWeight, weigh_connections, weigh_held
 
@@ -43,6 +48,8 @@ __all__ = [
     "Parking",
     "PollingRun",
     "ShortPollingRun",
+    "Rate",
+    "TwoLoops",
     "Woken",
     "fan_out",
     "limit_descriptors",
@@ -51,7 +58,9 @@ __all__ = [
     "main",
     "open_connections",
     "park",
+    "reader_rate",
     "short_polling",
+    "two_loops",
     "weigh",
     "weigh_connections",
     "weigh_held",

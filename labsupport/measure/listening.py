@@ -178,6 +178,18 @@ class Listening:
         """Learn what has become of the connections meanwhile."""
         self._learn(self._all.ask({number: {"do": "status"} for number in self._states}, stop, START_S))
 
+    def follow(
+        self, marker: str, publish: Callable[[], None], stop: threading.Event, seconds: float
+    ) -> np.ndarray:
+        """Stamps of the clock, one for each listener that has read `marker`. `publish()` sees to it that it
+        comes, when all of them read."""
+        hear = {number: {"do": "hear", "marker": marker, "seconds": seconds} for number in self._states}
+        self._all.ask(hear, stop, START_S)  # armed
+        publish()
+        replies = self._all.answers(list(hear), stop, seconds + 10)
+        self._learn(replies)
+        return np.concatenate([_stamps(reply) for reply in replies.values()])
+
     def push(self, stop: threading.Event, seconds: float = HEAR_S) -> Heard:
         """write(), blocking."""
         marker = f"<{secrets.token_hex(8)}>"
@@ -191,7 +203,7 @@ class Listening:
         replies = self._all.ask(first, stop, seconds + 10)
         replies |= self._all.answers(others, stop, seconds + 10)
         self._learn(replies)
-        stamps = [np.array(array("d", base64.b64decode(r["stamps"]))) for _, r in sorted(replies.items())]
+        stamps = [_stamps(reply) for _, reply in sorted(replies.items())]
         started = stamps[0][0]
         delays_ms = np.sort(np.concatenate([stamps[0][1:], *stamps[1:]]) - started) * 1000
         return Heard(self.listeners, delays_ms, dict(self.broken))
@@ -243,3 +255,7 @@ def listen(
     begin = handshake or handshake_for(server, url, transport)
     first = listeners if opened is None else opened
     return Listening(url, begin, processes or max(1, needed), origin, first)
+
+
+def _stamps(reply: dict[str, Any]) -> np.ndarray:
+    return np.array(array("d", base64.b64decode(reply["stamps"])))
