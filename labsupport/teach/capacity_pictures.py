@@ -210,7 +210,7 @@ def sensitivity(drivers: Sequence[HasDriver], servers: int) -> tuple[Figure, str
     first = drivers[0]
     moves = first.servers_high != first.servers_low
     title = (
-        f"{_capital(first.label)} moves the plan most: {_change(first)} servers"
+        f"What moves the plan most is {first.label}: {_change(first)} servers"
         if moves
         else f"No range changes the plan: {_servers(servers)} either way"
     )

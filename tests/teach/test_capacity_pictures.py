@@ -110,7 +110,7 @@ def test_a_bar_for_each_range_with_its_ends_named() -> None:
     ]
     fig, says = pictures.sensitivity(drivers, 3)
     assert {"10 KB", "60 KB", "1 KB to 2 KB: no change", "the plan: 3"} <= set(words(fig))
-    assert title_of(fig) == "Memory of a connection moves the plan most: 2 to 5 servers"
+    assert title_of(fig) == "What moves the plan most is memory of a connection: 2 to 5 servers"
     assert (
         "Memory of a connection from 10 KB to 60 KB: 2 to 5; one message from 1 KB to 2 KB: 3 throughout."
         in says
