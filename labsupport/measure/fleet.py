@@ -6,8 +6,7 @@ import selectors
 import socket
 import threading
 from dataclasses import dataclass, field
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from labsupport.measure.sockets import (
     DEFAULT,
@@ -25,6 +24,9 @@ from labsupport.measure.sockets import (
 )
 from labsupport.measure.threads import LOOK_S, Stopped
 
+if TYPE_CHECKING:  # a helper of the load client has no use for numpy, and starts without it in half the time
+    import numpy as np
+
 MAX_CLIENTS = 20_000  # connections of one process: the hard limit that small systems set
 IN_FLIGHT = 512  # connects at a time: a listener's backlog is 2 048, and a dropped SYN costs a whole second
 OPEN_S = 20.0  # seconds to open everything
@@ -36,7 +38,7 @@ class Woken:
     """What one publish did. `answers_ms`: a delay per answer, sorted, from the publish to its last byte."""
 
     clients: int
-    answers_ms: np.ndarray
+    answers_ms: "np.ndarray"
     early: int  # had their answer before the publish
     broken: dict[str, int] = field(default_factory=dict)  # reason -> connections
 
@@ -132,6 +134,8 @@ class Fleet:
             while self._waiting and Clock() < ends:
                 self.turn(stop, ends)
             answer = read_answer(publisher)
+        import numpy as np
+
         self._give_up()
         if answer.status != 201:
             raise LoadError(f"the server did not take the message: {answer.status} {answer.body[:200]!r}")
