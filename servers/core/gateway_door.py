@@ -242,6 +242,9 @@ class Door:
 
     def _follow(self, follower: Follower, head: Head, opening: Callable[[str | None], bytes]) -> None:
         follower.transport.set_protocol(follower)
+        # asyncio keeps both addresses of a connection and its socket's wrapper, 570 bytes nobody asks for
+        # any more. There is no public way to give them back; where there is no such dictionary, they stay.
+        getattr(follower.transport, "_extra", {}).clear()
         self.connections.add(follower)
         self._crowds.flush()  # what is in the log already comes to it as history, and not once more
         follower.crowd.join(follower, head.position, opening, asyncio.get_running_loop().time())
