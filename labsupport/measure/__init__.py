@@ -10,6 +10,8 @@ weigh_held      what a connection that stays costs, server by server            
 park            1 000 requests, held, counted, woken by one publish             load.py
 short_polling   given arrivals and phases, played against a real server         polling.py
 long_polling    the same with held requests                                     polling.py
+storm           a server killed under real clients, and their way back          storms.py
+accept_rate     clients that a server lets in a second, and its queue           storms_rate.py
 weigh_parked    what a parked request costs in memory                           memory.py
 weigh           the machine and its polling, for a profile                      machine.py
 weigh_connections   the rest of a profile: what held connections cost           weights.py
@@ -31,10 +33,14 @@ from labsupport.measure.polling_run import LongPollingRun, PollingRun, ShortPoll
 from labsupport.measure.rates import Rate
 from labsupport.measure.reader import reader_rate
 from labsupport.measure.sockets import LoadError, Origin
+from labsupport.measure.storms import StormCrowd, crowd, storm
+from labsupport.measure.storms_rate import AcceptRate, accept_rate
+from labsupport.measure.storms_run import StormRun
 from labsupport.measure.weights import WAYS, HeldWeight, weigh_connections, weigh_held
 
 __all__ = [
     "WAYS",
+    "AcceptRate",
     "Climb",
     "FanOut",
     "Floor",
@@ -48,9 +54,13 @@ __all__ = [
     "Parking",
     "PollingRun",
     "ShortPollingRun",
+    "StormCrowd",
+    "StormRun",
     "Rate",
     "TwoLoops",
     "Woken",
+    "accept_rate",
+    "crowd",
     "fan_out",
     "limit_descriptors",
     "listen",
@@ -60,6 +70,7 @@ __all__ = [
     "park",
     "reader_rate",
     "short_polling",
+    "storm",
     "two_loops",
     "weigh",
     "weigh_connections",

@@ -35,7 +35,7 @@ import numpy as np
 
 from labsupport.measure.load import MAX_SECONDS
 from labsupport.measure.sockets import LoadError, Target
-from labsupport.measure.storms_crowd import Crowd, Policy, Records, Rules
+from labsupport.measure.storms_crowd import OPEN_S, Crowd, Policy, Records, Rules
 from labsupport.measure.storms_rate import AcceptRate, accept_rate
 from labsupport.measure.storms_run import StormRun
 from labsupport.measure.threads import in_thread
@@ -83,6 +83,7 @@ class StormCrowd:
     def __init__(self, server: Server, clients: int, path: str = "/") -> None:
         self.server = server
         self.clients = clients
+        self.open_s = OPEN_S
         self._path = path
         self._crowd: Crowd | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -125,9 +126,7 @@ class StormCrowd:
         if not 0 < seconds <= MAX_SECONDS:
             raise LoadError(f"expected at most {MAX_SECONDS:.0f} seconds, got {seconds}")
         if not (0 <= outage_s < seconds and 0 <= spread_s < seconds):
-            raise LoadError(
-                f"expected outage_s and spread_s from 0 to {seconds:g}, got {outage_s}, {spread_s}"
-            )
+            raise LoadError(f"outage_s ({outage_s}) and spread_s ({spread_s}) must be below {seconds:g} s")
         rules = Rules(policy, seed, spread_s, final_status, most_attempts)
         loop = asyncio.get_running_loop()
 
@@ -158,7 +157,7 @@ class StormCrowd:
             def work(stop: threading.Event) -> Crowd:
                 crowd = Crowd(target, self.clients, stop)
                 try:
-                    crowd.open()
+                    crowd.open(self.open_s)
                 except BaseException:
                     crowd.close()
                     raise

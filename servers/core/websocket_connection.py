@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
@@ -72,7 +72,7 @@ class Shared:
 
     most_behind: int  # bytes that a client may leave unread, before it is cut without a word
     close_s: float = CLOSE_S
-    at_once: Callable[[bytes], bytes | None] = lambda head: None  # a refusal before anything is made of it
+    at_once: Callable[[bytes], bytes | None] | None = None  # refuses a head before anything is made of it
     counters: Counters = field(default_factory=Counters)
     open: dict["Connection", None] = field(default_factory=dict)  # also before their head has come
 
@@ -84,7 +84,7 @@ class Connection(ServerConnection):
         super().__init__(*args, **more)
         self.shared = shared
         self.ending: asyncio.Task[None] | None = None
-        self._deaf = False
+        self._begun = self._deaf = False
         self._head_bytes = self._line_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -145,12 +145,24 @@ class Connection(ServerConnection):
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._head_timer = self.loop.call_later(HEAD_S, self.head_is_late)
-        super().connection_made(transport)
+        self.transport = cast(asyncio.Transport, transport)
+        if self.shared.at_once is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Tell the library of this connection: not before its head comes, if that may be refused at once."""
+        self._begun = True
+        super().connection_made(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.shared.open.pop(self, None)
         self._head_arrived()
-        super().connection_lost(exc)
+        if self._begun:
+            super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        if self._begun:
+            super().eof_received()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -158,6 +170,8 @@ class Connection(ServerConnection):
         # All of it is head: a client must wait for the answer before it sends frames (RFC 6455, 4.1).
         if self.request is None and (not self._head_goes_on(data) or self._is_turned_away(data)):
             return
+        if not self._begun:
+            self._begin()
         super().data_received(data)
         # Pongs are written at once, also to a client that sends pings and reads nothing.
         if self.behind > self.shared.most_behind:
@@ -182,7 +196,9 @@ class Connection(ServerConnection):
         return True
 
     def _is_turned_away(self, data: bytes) -> bool:
-        refusal = self.shared.at_once(data) if self._head_bytes == len(data) else None
+        if self._begun or self.shared.at_once is None:
+            return False
+        refusal = self.shared.at_once(data)
         if refusal is None:
             return False
         self._deaf = True
