@@ -139,7 +139,8 @@ def lean_socket(number: int, host: str = "127.0.0.1", origin: Origin = DEFAULT) 
             if origin.ports:
                 first, last = origin.ports
                 sock.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, struct.pack("=I", last << 16 | first))
-            sock.bind((f"127.0.1.{1 + number // CLIENTS_PER_SOURCE % origin.sources}", 0))
+            turn = number if origin.ports else number // CLIENTS_PER_SOURCE  # few ports: in turn from each
+            sock.bind((f"127.0.1.{1 + turn % origin.sources}", 0))
     except BaseException:
         sock.close()
         raise
