@@ -220,6 +220,8 @@ def check_names(fig: Figure) -> None:
             "This figure has no title. Say what it shows, as a finding: "
             'new("Nine of ten answers are empty", …) or ax.set_title("…").'
         )
+    for ax in fig.axes:
+        _plain_numbers(ax)  # before the first layout, which makes room for the labels that it finds
     fig.draw_without_rendering()  # tick labels exist only once the figure has been laid out
     for ax in fig.axes:
         for name, axis, label in (("x", ax.xaxis, ax.get_xlabel()), ("y", ax.yaxis, ax.get_ylabel())):
