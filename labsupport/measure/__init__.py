@@ -1,21 +1,20 @@
 """Measure real servers on this machine, and no other: load, delay, bytes, memory.
 
-listen          thousands of connections that stay open, in processes     listening.py
-fan_out         one write, and when each of them had it                         fan_out.py
-Floor           the same from a plain loop of send()                            floor.py
-open_connections   as many as can be, and what breaks first                     climb.py
-two_loops       delays by a closed and an open loop, while the server stands    delay.py
-reader_rate     events a second to one reader                                   reader.py
-weigh_held      what a connection that stays costs, server by server            weights.py
-park            1 000 requests, held, counted, woken by one publish             load.py
-short_polling   given arrivals and phases, played against a real server         polling.py
-long_polling    the same with held requests                                     polling.py
-storm           a server killed under real clients, and their way back          storms.py
-accept_rate     clients that a server lets in a second, and its queue           storms_rate.py
-weigh_parked    what a parked request costs in memory                           memory.py
-weigh           the machine and its polling, for a profile                      machine.py
-weigh_connections   the rest of a profile: what held connections cost           weights.py
-main            `python -m labsupport measure`                                  command.py
+listen             thousands of connections that stay open, in processes of their own    listening.py
+fan_out            one write, and when each of them had it                               fan_out.py
+Floor              the same from a plain loop of send()                                  floor.py
+reader_rate        events a second to one reader                                         reader.py
+open_connections   as many as can be, and what breaks first                              climb.py
+weigh_held         what a connection that stays costs, server by server                  weights.py
+two_loops          delays by a closed and an open loop, while the server stands still    delay.py
+park               1 000 requests, held, counted, woken by one publish                   load.py
+short_polling      given arrivals and phases, played against a real server               polling.py
+long_polling       the same with held requests                                           polling.py
+weigh_parked       what a parked request costs in memory                                 memory.py
+weigh              the machine and its polling, for a profile                            machine.py
+weigh_connections  the rest of a profile: what held connections cost                     weights.py
+main               `python -m labsupport measure`                                        command.py
+million.main       `python -m labsupport million`                                        million.py
 """
 
 from labsupport.measure.climb import Climb, limit_descriptors, open_connections
