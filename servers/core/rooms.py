@@ -53,6 +53,10 @@ class Room:
     def is_empty(self) -> bool:
         return not self._members
 
+    def encode(self, entry: Entry) -> bytes:
+        """An entry of this room's log, as it goes to its members."""
+        return encode_entry(entry)
+
     def publish(self, user: str, id: str, text: str, at: str) -> tuple[str, bool]:
         """(position, whether it was there already): a message that comes again is not written again.
 
