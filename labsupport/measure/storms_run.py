@@ -173,8 +173,9 @@ class StormRun:
             )
         if self.machine_was_busy:
             sentences.append(
-                f"The machine was busy: 1 attempt in 100 left {1000 * self.late_s:.0f} ms late or more, or "
-                f"waited {1000 * self.refusal_s:.0f} ms for its refusal. Close what else runs, and try again."
+                f"The machine did not keep up: 1 attempt in 100 left {1000 * self.late_s:.0f} ms late or "
+                f"more, or waited {1000 * self.refusal_s:.0f} ms for its refusal. Close what else runs; if "
+                "that is not it, the wave was too steep for the server: try a spread_s, or longer waits."
             )
         for outcome, count in self.outcomes().items():
             if outcome not in EXPECTED:
