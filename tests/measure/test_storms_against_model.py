@@ -47,7 +47,7 @@ async def test_a_measured_storm_lies_on_the_simulated_one():
         assert np.isfinite(run.connected_at_s).all()
         assert found.sup_distance <= 0.05
         assert abs(found.t99_error) <= 0.10
-        assert abs(found.attempts_error) <= 0.05
+        assert abs(found.attempts_error) <= 0.10
         # Nobody is let in beyond what rate and queue allow, whatever the crowd does.
         in_order_s = np.sort(run.connected_at_s) - run.server_back_s
         most = rate.queue + 1.05 * rate.per_s * (in_order_s + 0.1)
