@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+pytest.register_assert_rewrite("tests.browser.chapters")  # no test file by its name, but it holds tests
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 RESULTS = ROOT / "test-results"

@@ -1,8 +1,12 @@
-"""Every chapter in a real browser: it runs clean, its sliders answer, its JavaScript runs, in both themes."""
+"""Every chapter in a real browser: it runs clean, its sliders answer, its JavaScript runs, in both themes.
+
+The tests are here; test_chapters_early.py and test_chapters_late.py take half of the chapters each, so that
+two processes can share them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,15 +23,21 @@ PRESSES = 5  # on each slider; the first one may have to wake things up
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="session", params=CHAPTERS, ids=[path.stem for path in CHAPTERS]
-)
-async def chapter(request: pytest.FixtureRequest, browser_lab: tuple[Any, Any]) -> AsyncIterator[Notebook]:
-    """A chapter, open and run from top to bottom; the tests below look at it in their order."""
-    browser, lab = browser_lab
-    async with opened(browser, lab, request.param.name) as notebook:
-        await notebook.run_all()
-        yield notebook
+def each_of(chapters: Sequence[Path]) -> Any:
+    """The fixture `chapter`: one of these, open and run from top to bottom; the tests look at it in order."""
+
+    @pytest_asyncio.fixture(
+        scope="module", loop_scope="session", params=chapters, ids=[path.stem for path in chapters]
+    )
+    async def chapter(
+        request: pytest.FixtureRequest, browser_lab: tuple[Any, Any]
+    ) -> AsyncIterator[Notebook]:
+        browser, lab = browser_lab
+        async with opened(browser, lab, request.param.name) as notebook:
+            await notebook.run_all()
+            yield notebook
+
+    return chapter
 
 
 async def test_the_chapter_runs_without_an_unmeant_error_and_without_stderr(chapter: Notebook) -> None:
