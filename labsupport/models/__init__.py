@@ -15,6 +15,9 @@ of the lesson.
     reconnect_closed_forms  rounds, windows, waves and bounds in formulas
     liveness                silent death, presence, boxes that forget: how late, and at what price
     liveness_closed_forms   the same in formulas
+    slow_consumer           a reader slower than its messages: wait, drop, keep latest, disconnect
+    fan_out                 one message for many: servers touched, the last listener, who owns a topic
+    pauses                  a server that stops for a moment: who is late, and who does not see it
     contention              clients that fight over one row: what jitter saves (AWS, 2015)
 
 What holds for all of them: times in seconds, rates per second, units in the names; the seed is an argument,
