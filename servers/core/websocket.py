@@ -63,7 +63,7 @@ _library_log.addHandler(logging.NullHandler())
 _library_log.propagate = False
 
 Handler = Callable[[Connection], Awaitable[None]]
-Page = Callable[[Request], Response]
+Page = Callable[[Request], Response | Awaitable[Response]]
 
 
 def arguments(description: str, max_bytes: int = MAX_MESSAGE) -> argparse.ArgumentParser:
@@ -107,7 +107,7 @@ class Door:
         self.draining = False
         self.sleep = asyncio.sleep  # between two batches; a test has its own
         self.options, self.compression = options, compression
-        self._sockets, self._pages = sockets, pages
+        self._sockets, self._pages = sockets, dict(pages)
         self._may_enter = may_enter or (lambda origin: http.is_allowed(origin, options.allow_origin))
         self._own = hosts.names(options)
         self.admission: Admission | None = None
@@ -115,7 +115,10 @@ class Door:
         if options.accepts_per_s is not None:
             self.admission = Admission(options.accepts_per_s, options.accept_queue)
             self.shared.at_once = self._at_once
-        self._full_raw = self._full().serialize()
+        self._full_raw, self._ends_raw = self._full().serialize(), self._ends().serialize()
+
+    def add_page(self, path: str, page: Page) -> None:
+        self._pages[path] = page
 
     def check(
         self, connection: ServerConnection, request: Request
@@ -123,6 +126,7 @@ class Door:
         """The answer to a request, or who will have it; None opens the WebSocket."""
         page = self._pages.get(path_of(request))
         here = connection.transport.get_extra_info("sockname") or ("",)
+        answer: Response | Awaitable[Response] | None
         answer = self._refusal(request, str(here[0]), page is not None)
         if answer is not None:
             self.counters.refused += 1
@@ -137,17 +141,20 @@ class Door:
         return answer
 
     def _at_once(self, head: bytes) -> bytes | None:
-        """The 503 of a full queue, before anything is made of the request: a crowd may come 10 000 a second.
+        """The 503 of a full queue, or of a server that ends, before anything is made of the request.
 
+        A crowd may come 10 000 a second, and the first who are sent away are back before the last have gone.
         Only for a head that came whole, as nearly all do; the others take the long way, to the same answer.
         """
         assert self.admission is not None
-        if not self.admission.is_full or not head.endswith(b"\r\n\r\n"):
+        if not (self.draining or self.admission.is_full) or not head.endswith(b"\r\n\r\n"):
             return None
         target = head.split(b" ", 2)[1].decode("latin-1")
         if target.partition("?")[0] in self._pages:
             return None
         self.counters.refused += 1
+        if self.draining:
+            return self._ends_raw
         self.admission.refused += 1
         return self._full_raw
 

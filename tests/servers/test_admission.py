@@ -199,6 +199,16 @@ async def test_whoever_still_waits_when_the_server_ends_is_told_so(start: Start)
     await draining
 
 
+async def test_whoever_comes_while_the_server_ends_is_told_so_at_once(start: Start):
+    server = await start("--accepts-per-s", "1000")
+    server.door.draining = True  # what drain() sets first; it takes its time when there are many to send away
+    late = await server.bare()
+    await late.send(build_request(f"127.0.0.1:{server.port}"))
+    status, answer = await late.answer()
+    assert (status, answer["error"]) == (503, "this server ends")
+    assert (server.door.counters.refused, server.door.admission.refused) == (1, 0)
+
+
 async def test_one_who_waited_and_left_harms_nobody(start: Start):
     server = await start("--accepts-per-s", "1000", "--accept-queue", "50")
     for _ in range(20):
