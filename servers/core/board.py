@@ -50,6 +50,12 @@ def wait_seconds(text: str | None, has_position: bool) -> float:
     return min(seconds, MAX_WAIT_S)
 
 
+def check_channel(name: str) -> None:
+    """Raises Refusal for what is no name of a channel."""
+    if not _CHANNEL.fullmatch(name):
+        raise Refusal(400, f"{name[:80]!r} is no channel", "up to 64 of the characters A-Z a-z 0-9 _ . -")
+
+
 class Channels:
     """Message logs by name, made when they are first asked for. Bounded in number and in bytes."""
 
@@ -66,10 +72,7 @@ class Channels:
         """The log of this name. Raises Refusal: 400 for what is no name, 429 when there are too many."""
         log = self._logs.get(name)
         if log is None:
-            if not _CHANNEL.fullmatch(name):
-                raise Refusal(
-                    400, f"{name[:80]!r} is no channel", "up to 64 of the characters A-Z a-z 0-9 _ . -"
-                )
+            check_channel(name)
             if len(self._logs) >= self._most:
                 self._forget_unused()
             if len(self._logs) >= self._most:

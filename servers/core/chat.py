@@ -233,7 +233,7 @@ class Conversation:
         joined = {"room": name, "user": member.user, "position": room.log.position, "since": since}
         await self.say("joined", **joined, online=online["users"], count=online["count"])
         async with asyncio.TaskGroup() as group:
-            out = group.create_task(self.pass_on(room, since))
+            out = group.create_task(self.pass_on(room, room.start(since)))
             with suppress(ConnectionClosed):
                 while (request := await self.hear()) is not None:
                     try:

@@ -10,7 +10,7 @@ that nothing is lost or comes twice (core/log.py). Two things are not logged, si
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -52,6 +52,15 @@ class Room:
     @property
     def is_empty(self) -> bool:
         return not self._members
+
+    @property
+    def users(self) -> Collection[str]:
+        """The names of those who are there, each once, in the order they came."""
+        return self._users.keys()
+
+    def start(self, since: str | None) -> str | None:
+        """The place in the log from which a member who comes with `since` reads."""
+        return since
 
     def encode(self, entry: Entry) -> bytes:
         """An entry of this room's log, as it goes to its members."""
