@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from labsupport.measure.climb import Climber
 from labsupport.measure.listening import Listening, listen
-from labsupport.measure.sockets import Clock, LoadError, most_connections
+from labsupport.measure.sockets import Clock, LoadError, Target, most_connections
 from labsupport.measure.threads import in_thread
 from labsupport.measure.usage import available_bytes, family, resident_bytes
 from labsupport.processes import Server, ServerError, serve
@@ -106,7 +106,6 @@ async def climb(most: int = MOST, seconds: float = SECONDS) -> Climber:
     screen = Screen()
     plan = Plan.of(most, available_bytes(), most_connections())
     screen.say(f"{plan.most:,} connections ({plan.why}); processes of the gateway: {plan.processes}")
-    busy_before = waiting_ports()
     quiet = ("--heartbeat", QUIET_S, "--ping", QUIET_S)
     server = await asyncio.to_thread(
         lambda: serve("gateway", "--processes", plan.processes, *quiet, instance=INSTANCE)
@@ -119,9 +118,8 @@ async def climb(most: int = MOST, seconds: float = SECONDS) -> Climber:
             _weigh(climber, held, server, screen)
     finally:
         await asyncio.to_thread(server.stop)
-    left = waiting_ports()
-    if left is not None and busy_before is not None:
-        screen.say(f"closed. Ports that wait (TIME_WAIT): {busy_before} before, {left} now.")
+    left = waiting_ports(server.url)
+    screen.say("All closed" + ("." if left is None else f"; ports of it that wait in TIME_WAIT: {left}."))
     return climber
 
 
@@ -153,13 +151,14 @@ def _weigh(climber: Climber, held: Listening, server: Server, screen: Screen) ->
         )
 
 
-def waiting_ports() -> int | None:
-    """Connections in TIME_WAIT on the whole machine; None where it is not told."""
+def waiting_ports(url: str) -> int | None:
+    """Connections with the port of `url` at either end in TIME_WAIT; None where the system does not tell."""
     if sys.platform != "linux":
         return None
-    with open("/proc/net/sockstat", encoding="ascii") as file:
-        words = next(line for line in file if line.startswith("TCP:")).split()
-    return int(words[words.index("tw") + 1])
+    port, time_wait = f":{Target.of(url).port:04X}", "06"  # as include/net/tcp_states.h numbers it
+    with open("/proc/net/tcp", encoding="ascii") as file:
+        lines = (line.split() for line in file)
+        return sum(1 for w in lines if w[3] == time_wait and port in (w[1][-5:], w[2][-5:]))
 
 
 def _count(text: str) -> int:

@@ -12,6 +12,7 @@ whole machine grew by, for it holds both ends of each connection, and whatever e
 import asyncio
 import dataclasses
 import secrets
+import statistics
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -109,10 +110,7 @@ async def weigh_connections(profile: Profile, progress: Callable[[str], None] = 
     return dataclasses.replace(
         profile,
         bytes_of_empty_process=told("empty_bytes"),
-        bytes_per_idle_connection={
-            name: ConnectionBytes(*(part and rounded(part) for part in dataclasses.astuple(one.bytes_each)))
-            for name, one in weights.items()
-        },
+        bytes_per_idle_connection=_bytes_each(weights),
         connects_per_s=told("connects_per_s"),
         cpu_us_per_connect=told("cpu_us_per_connect"),
         cpu_us_per_push=told("cpu_us_per_push"),
@@ -157,6 +155,20 @@ async def _weigh(name: str, way: Way, server: Server, held: Listening, connectio
         cpu_us_per_ping=ping_us,
         bytes_per_push=None,
     )
+
+
+def _bytes_each(weights: dict[str, HeldWeight]) -> dict[str, ConnectionBytes]:
+    """The process' part of each way; of the kernel's the median of them all.
+
+    An idle connection is the same to the kernel whoever holds it, and its figures differ by what else the
+    machine did meanwhile.
+    """
+    known = [one.bytes_each.kernel for one in weights.values() if one.bytes_each.kernel is not None]
+    kernel = rounded(statistics.median(known)) if known else None
+    return {
+        name: ConnectionBytes(one.bytes_each.process and rounded(one.bytes_each.process), kernel)
+        for name, one in weights.items()
+    }
 
 
 def push_bytes(way: Way, server: Server, box: Middlebox, stop: threading.Event) -> float:
