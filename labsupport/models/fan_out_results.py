@@ -129,7 +129,7 @@ class RoutingRun:
         ways = list(self.sent)
         ax.barh(range(len(ways)), [self.mean(way) for way in ways], **bars)
         ax.set_yticks(range(len(ways)), ways)
-        ax.set_ylabel("routing (way)")
+        ax.invert_yaxis()
         ax.set_xlabel("messages between machines (per published message)")
         broker, everywhere = self.mean("pub/sub"), self.mean("to all")
         ax.set_title(

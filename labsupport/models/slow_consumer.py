@@ -22,9 +22,11 @@ Distributions. Gaps between messages: exponential ("poisson", mean 1/in_per_s), 
 or the times of a real run (`arrivals_s`). Reading: exponential with mean 1/out_per_s, or constant. Times in
 seconds. One more message than the buffer holds is being read: it counts as held, and cannot be thrown away.
 
-Left out: sizes of messages (count in bytes by taking one byte, or one KiB, as the message), the kernel's
-buffers in front of the reader (a few MB of messages that no policy can take back: add them to the buffer of
-drop newest), the history that a cut reader could resume from, a reader that stops for a while and comes back.
+`kernel` messages lie between the buffer and the reader, in the sockets' own buffers (some MB on Linux). They
+fill up first, and what is in them no policy can take back: behind a large one, keep latest shows old news.
+
+Left out: sizes of messages (count in KiB by taking one KiB as the message), the history that a cut reader
+could resume from, a reader that stops for a while and comes back.
 
 The same seed gives the same arrays, byte for byte, and all policies see the same messages and the same
 reading times. Checked against the closed forms (slow_consumer_closed_forms.py, whose functions can be
@@ -103,10 +105,11 @@ class Message:
 class Line:
     """The buffer between the producer and one reader, and what it does when it is full."""
 
-    def __init__(self, env: simpy.Environment, policy: str, buffer: int) -> None:
-        self.env, self.policy, self.buffer = env, policy, buffer
+    def __init__(self, env: simpy.Environment, policy: str, buffer: int, kernel: int) -> None:
+        self.env, self.policy, self.buffer, self.kernel = env, policy, buffer, kernel
         self.messages: list[Message] = []  # all there ever were
-        self.waiting: deque[Message] = deque()
+        self.waiting: deque[Message] = deque()  # in the process, where the policy rules
+        self.sent: deque[Message] = deque()  # in the kernel: on the way, and nobody's to take back
         self.reading: Message | None = None
         self.is_connected = True
         self.something = env.event()  # for a reader that waits for a message
@@ -121,10 +124,16 @@ class Line:
             message.end(self.env.now)
             return
         self.waiting.append(message)
+        self.send()
         if len(self.waiting) > self.buffer:
             self.overflow()
         elif not self.something.triggered:
             self.something.succeed()
+
+    def send(self) -> None:
+        """Hand the kernel what it has room for."""
+        while self.waiting and len(self.sent) < self.kernel:
+            self.sent.append(self.waiting.popleft())
 
     def overflow(self) -> None:
         """One message too many waits, and the policy is not to wait."""
@@ -137,9 +146,10 @@ class Line:
 
     def cut(self) -> None:
         """Throw the reader out, with all that it had not read."""
-        for message in [self.reading, *self.waiting]:
+        for message in [self.reading, *self.sent, *self.waiting]:
             if message is not None:
                 message.end(self.env.now)
+        self.sent.clear()
         self.waiting.clear()
         self.reading, self.is_connected = None, False
         self.cuts_s.append(self.env.now)
@@ -153,7 +163,8 @@ class Line:
 
     def take(self) -> Message:
         """Hand the oldest message to the reader."""
-        self.reading = self.waiting.popleft()
+        self.reading = (self.sent or self.waiting).popleft()
+        self.send()
         if not self.room.triggered:
             self.room.succeed()
         return self.reading
@@ -178,7 +189,7 @@ def reader(env: simpy.Environment, line: Line, reading_s: Iterator[float], recon
         line.connect()
     while True:
         try:
-            while not line.waiting:
+            while not (line.sent or line.waiting):
                 line.something = env.event()
                 yield line.something
             message = line.take()
@@ -198,6 +209,7 @@ def simulate(
     *,
     producing: str = "poisson",
     reading: str = "exponential",
+    kernel: int = 0,
     reconnect_s: float = 1.0,
     horizon_s: float = 60.0,
     arrivals_s: Sequence[float] | None = None,
@@ -208,6 +220,7 @@ def simulate(
     in_per_s, out_per_s   messages made, and messages read, per second on average
     buffer                messages that can wait, besides the one being read (keep latest: 1)
     producing, reading    "poisson" or "constant"; "exponential" or "constant"
+    kernel                messages that fit between the buffer and the reader, out of the policy's reach
     reconnect_s           seconds that a disconnected reader is away
     arrivals_s            when messages are made, in seconds, as a real run had it; in_per_s is then a label
     Raises ValueError for what makes no sense, with what to try.
@@ -216,6 +229,8 @@ def simulate(
     checks.rate("in_per_s", in_per_s, zero=False)
     checks.rate("out_per_s", out_per_s, zero=False)
     checks.count("buffer", buffer)
+    if kernel:
+        checks.count("kernel", kernel)
     checks.choice("producing", producing, ("poisson", "constant"))
     checks.choice("reading", reading, ("exponential", "constant"))
     checks.seconds("reconnect_s", reconnect_s, zero=False)
@@ -224,22 +239,28 @@ def simulate(
     buffer = 1 if policy == "keep latest" else int(buffer)
 
     env = simpy.Environment()
-    line = Line(env, policy, buffer)
+    line = Line(env, policy, buffer, int(kernel))
     line.reader = env.process(reader(env, line, _readings(out_per_s, reading, seed), reconnect_s))
     gaps_s = np.diff(made_s, prepend=0.0).tolist()
     env.process(producer(env, line, gaps_s, horizon_s))
     env.run()
-    messages = sorted(line.messages, key=lambda message: message.made_s)  # waiting producers are late
     return SlowConsumerRun(
         policy=policy, in_per_s=float(in_per_s), out_per_s=float(out_per_s), buffer=buffer,
-        producing=producing, reading=reading, reconnect_s=float(reconnect_s), seed=seed,
-        horizon_s=float(horizon_s),
-        made_s=np.array([message.made_s for message in messages], dtype=float),
-        ended_s=np.array([message.ended_s for message in messages], dtype=float),
-        is_read=np.array([message.is_read for message in messages], dtype=bool),
-        is_snapshot=np.array([message.is_snapshot for message in messages], dtype=bool),
-        cuts_s=np.array(line.cuts_s, dtype=float),
+        producing=producing, reading=reading, kernel=int(kernel), seed=seed,
+        reconnect_s=float(reconnect_s), horizon_s=float(horizon_s), **_arrays(line),
     )  # fmt: skip
+
+
+def _arrays(line: Line) -> dict[str, Any]:
+    """Return the arrays of a SlowConsumerRun."""
+    messages = sorted(line.messages, key=lambda message: message.made_s)  # waiting producers are late
+    return {
+        "made_s": np.array([message.made_s for message in messages], dtype=float),
+        "ended_s": np.array([message.ended_s for message in messages], dtype=float),
+        "is_read": np.array([message.is_read for message in messages], dtype=bool),
+        "is_snapshot": np.array([message.is_snapshot for message in messages], dtype=bool),
+        "cuts_s": np.array(line.cuts_s, dtype=float),
+    }
 
 
 def simulate_policies(

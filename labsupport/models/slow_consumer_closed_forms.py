@@ -63,22 +63,27 @@ def overload_loss_share(in_per_s: Numbers, out_per_s: Numbers) -> Numbers:
 
 
 @plain
-def overload_delay_s(policy: str, in_per_s: Numbers, out_per_s: Numbers, buffer: Numbers) -> Numbers:
+def overload_delay_s(
+    policy: str, in_per_s: Numbers, out_per_s: Numbers, buffer: Numbers, kernel: Numbers = 0
+) -> Numbers:
     """Mean delay of what is read when λ is far above μ and the buffer stays full.
 
     Drop newest and wait: all B ahead are read first, (B + 1)/μ, and for wait one more place, (B + 2)/μ.
     Drop oldest: a message moves up with every arrival, whether those ahead are read or thrown away, so B/λ,
     and 1/μ to be read. Keep latest: the same with B = 1. λ = 100, μ = 50, B = 100: 2.02, 2.04, 1.02, 0.03 s.
+    `kernel` messages in the sockets' buffers, out of the policy's reach, add kernel/μ to each of them.
     """
     checks.choice("policy", policy, ("wait", "drop newest", "drop oldest", "keep latest"))
     checks.amount("buffer", buffer)
+    checks.amount("kernel", kernel)
     surplus = _rates(in_per_s, out_per_s)
     if np.any(surplus <= 0):
         raise ValueError("overload_delay_s needs in_per_s above out_per_s; below it try full_delay_mean_s")
     places = np.ones_like(surplus) if policy == "keep latest" else np.asarray(buffer, dtype=float)
     if policy in ("wait", "drop newest"):
-        return (places + (2.0 if policy == "wait" else 1.0)) / np.asarray(out_per_s)
-    return places / np.asarray(in_per_s) + 1.0 / np.asarray(out_per_s)
+        behind = places + np.asarray(kernel) + (2.0 if policy == "wait" else 1.0)
+        return behind / np.asarray(out_per_s)
+    return places / np.asarray(in_per_s) + (np.asarray(kernel) + 1.0) / np.asarray(out_per_s)
 
 
 # ---- M/M/1/K: a full buffer refuses ------------------------------------------------------------------------

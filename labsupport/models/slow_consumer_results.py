@@ -32,6 +32,7 @@ class SlowConsumerRun:
     buffer: int
     producing: str
     reading: str
+    kernel: int
     reconnect_s: float
     horizon_s: float
     seed: int
@@ -156,12 +157,14 @@ class SlowConsumerRun:
         if (self.producing, self.reading) == ("constant", "constant"):
             if self.in_per_s <= self.out_per_s or self.policy == "wait":
                 return {}
-            return {"overflow_s": closed.overflow_s(self.buffer + 1, *rates)}  # to one message more or less
+            return {
+                "overflow_s": closed.overflow_s(self.buffer + self.kernel + 1, *rates)
+            }  # to one message more or less
         if (self.producing, self.reading) != ("poisson", "exponential"):
             return {}
-        places = self.buffer + (2 if self.policy == "wait" else 1)
+        places = self.buffer + self.kernel + (2 if self.policy == "wait" else 1)
         if self.policy == "disconnect":
-            return {"cuts_per_s": closed.disconnects_per_s(*rates, self.buffer, self.reconnect_s)}
+            return {"cuts_per_s": closed.disconnects_per_s(*rates, places - 1, self.reconnect_s)}
         forms = {"held_mean": closed.held_mean(*rates, places)}
         if self.policy == "wait":
             forms["made_per_s"] = closed.accepted_per_s(*rates, places)
@@ -169,7 +172,7 @@ class SlowConsumerRun:
             forms["loss_share"] = closed.full_share(*rates, places)
         if self.policy in ("wait", "drop newest"):
             forms["delay_mean_s"] = closed.full_delay_mean_s(*rates, places)
-        elif self.policy == "keep latest":
+        elif self.policy == "keep latest" and not self.kernel:
             forms["delay_mean_s"] = closed.latest_delay_mean_s(*rates)
             forms["age_mean_s"] = closed.latest_age_mean_s(*rates)
         return forms
@@ -183,7 +186,7 @@ class SlowConsumerRun:
         who = (
             f"{self.policy}, {self.in_per_s:g} messages/s for a reader of {self.out_per_s:g}/s with "
             f"{self.buffer} waiting at most"
-        )
+        ) + (f" and {self.kernel} in the kernel" if self.kernel else "")
         if not len(self.delay_s):
             return f"{who}: nothing was read."
         cut = f", {self.cuts} disconnections" if self.policy == "disconnect" else ""
@@ -253,7 +256,9 @@ class Policies:
     def plot(self, ax: Any = None, **line: Any) -> Any:
         """Draw the age of the reader's view over time, a line for each policy; return the matplotlib axes."""
         for number, run in enumerate(self.runs):
-            style = {"linestyle": ("-", "--", "-.", ":", (0, (5, 1)))[number % 5]}
+            style: dict[str, Any] = {"linestyle": ("-", "--", "-.", ":", "-")[number % 5]}
+            if number % 5 == 4:  # the course has four colours
+                style |= {"color": "grey", "linewidth": 1}
             ax = run.plot(ax, **{**style, **line})
         youngest = min(self.runs, key=lambda run: run.age_mean_s)
         oldest = max(self.runs, key=lambda run: run.age_mean_s)
@@ -261,5 +266,25 @@ class Policies:
             f"{youngest.policy.capitalize()} shows what is {youngest.age_mean_s:.2g} s old, "
             f"{oldest.policy} {oldest.age_mean_s:.2g} s"
         )
-        ax.legend(title="policy")
+        ax.set_ylim(top=1.35 * max(float(np.max(run.ages_s, initial=0.0)) for run in self.runs))
+        ax.legend(loc="upper center", ncols=3)  # above the lines
         return ax
+
+    def plot_costs(self, axes: Any = None, **bars: Any) -> Any:
+        """Draw age, loss and memory of each policy side by side, and return the three matplotlib axes."""
+        if axes is None:
+            from matplotlib import pyplot as plt
+
+            axes = plt.subplots(1, 3, sharey=True, layout="constrained")[1]
+        figures = (
+            ("Age of the view", "mean (s)", [run.age_mean_s for run in self.runs]),
+            ("Lost", "of the messages (%)", [100.0 * run.loss_share for run in self.runs]),
+            ("In memory", "mean (messages)", [run.held_mean for run in self.runs]),
+        )
+        for ax, (title, name, values) in zip(axes, figures, strict=True):
+            ax.barh(range(len(values)), values, **bars)
+            ax.set_title(title)
+            ax.set_xlabel(name)
+        axes[0].set_yticks(range(len(self.runs)), [run.policy for run in self.runs])
+        axes[0].set_ylim(len(self.runs) - 0.5, -0.5)  # in the order of the table
+        return axes

@@ -142,6 +142,19 @@ def test_keep_latest_lets_one_wait_whatever_buffer_it_is_given() -> None:
     assert run.held_peak == 2
 
 
+def test_what_the_kernel_has_taken_no_policy_can_take_back() -> None:
+    run = by_hand("keep latest", [1, 2, 3, 4, 5, 6], kernel=2)
+    assert run.is_read.tolist() == [True, True, True, False, False, True]
+    assert run.ended_s.tolist() == [11, 21, 31, 5, 6, 41]
+    assert run.held_peak == 4
+
+
+def test_a_cut_throws_away_what_the_kernel_held_as_well() -> None:
+    run = by_hand("disconnect", [1, 2, 3], buffer=1, kernel=1, reconnect_s=5.0)
+    assert run.cuts_s.tolist() == [3]
+    assert run.ended_s.tolist() == [3, 3, 3, 3, 18]
+
+
 def test_wait_stops_the_producer_who_then_makes_the_next_one_later() -> None:
     run = by_hand("wait", [1, 2, 3, 4, 5])
     assert run.made_s.tolist() == [1, 2, 3, 4, 12]  # 4 was in its hand until 11, and the next takes it 1 s
@@ -193,10 +206,15 @@ def test_a_reader_who_keeps_up_loses_nothing_under_any_policy() -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("in_per_s", [80, 150])
-def test_every_policy_agrees_with_its_formulas(policy: str, in_per_s: float) -> None:
-    horizon_s = 15
-    runs = [simulate(policy, in_per_s, 100, 9, horizon_s=horizon_s, seed=seed) for seed in SEEDS]
+@pytest.mark.parametrize(("in_per_s", "buffer", "kernel"), [(80, 9, 0), (150, 9, 0), (120, 3, 4)])
+def test_every_policy_agrees_with_its_formulas(
+    policy: str, in_per_s: float, buffer: int, kernel: int
+) -> None:
+    horizon_s = 10
+    runs = [
+        simulate(policy, in_per_s, 100, buffer, kernel=kernel, horizon_s=horizon_s, seed=seed)
+        for seed in SEEDS
+    ]
     forms = runs[0].closed_forms()
     assert forms
     for name, expected in forms.items():
@@ -204,10 +222,18 @@ def test_every_policy_agrees_with_its_formulas(policy: str, in_per_s: float) -> 
         assert_close([getattr(run, name) for run in runs], expected, granted)
 
 
-def test_with_overload_and_a_full_buffer_drop_oldest_delivers_what_the_large_picture_says() -> None:
-    runs = [simulate("drop oldest", 200, 50, 20, horizon_s=10, seed=seed) for seed in SEEDS]
-    expected = slow_consumer.overload_delay_s("drop oldest", 200, 50, 20)
+@pytest.mark.parametrize("policy", ["wait", "drop newest", "drop oldest", "keep latest"])
+def test_with_overload_and_full_buffers_what_is_read_is_as_old_as_the_large_picture_says(policy: str) -> None:
+    runs = [simulate(policy, 200, 50, 20, kernel=10, horizon_s=20, seed=seed) for seed in SEEDS]
+    expected = slow_consumer.overload_delay_s(policy, 200, 50, 20, 10)
     assert_close([run.delay_mean_s for run in runs], expected, granted=0.05 * expected)
+
+
+def test_behind_a_large_kernel_buffer_keep_latest_shows_old_news() -> None:
+    young, old = (simulate("keep latest", 100, 50, kernel=kernel, horizon_s=30) for kernel in (0, 100))
+    assert young.age_mean_s < 0.05
+    assert old.age_mean_s > 1.5
+    assert old.held_peak == 102
 
 
 def test_drop_oldest_loses_as_many_as_drop_newest_and_shows_what_is_younger() -> None:
@@ -244,6 +270,9 @@ def test_runs_say_and_draw_what_happened() -> None:
         assert any(ax.get_title(loc) for loc in ("left", "center"))
         assert ax.get_ylabel().endswith("(s)")
         plt.close(ax.figure)
+    axes = table.plot_costs()
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == list(POLICIES)
+    plt.close(axes[0].figure)
     with pytest.raises(KeyError, match="expected one of wait"):
         table["lossy"]
 
