@@ -134,8 +134,10 @@ async def while_open(connection: Connection, work: Coroutine[Any, Any, T]) -> T:
 
 
 @asynccontextmanager
-async def serving(options: argparse.Namespace, sock: socket.socket) -> AsyncIterator[dict[str, Any]]:
-    """Serve on a listening socket inside the block; gives what the ready line says. Raises BrokerError."""
+async def serving(
+    options: argparse.Namespace, sock: socket.socket
+) -> AsyncIterator[tuple[ClusterChat, dict[str, Any]]]:
+    """Serve on a listening socket inside the block; gives the ready line's content, too. BrokerError."""
     async with AsyncExitStack() as stack:
         ready: dict[str, Any] = {"broker": options.broker}
         if options.broker is None:
@@ -158,7 +160,8 @@ async def serving(options: argparse.Namespace, sock: socket.socket) -> AsyncIter
         cluster.start(presence.run())
         await cluster.here.wait()
         stack.push_async_callback(goodbye, presence)
-        yield {**ready, "url": await stack.enter_async_context(websocket.serving(server.door, sock))}
+        await stack.enter_async_context(websocket.serving(server.door, sock))
+        yield server, {**ready, "url": url}
 
 
 async def goodbye(presence: Presence) -> None:
@@ -183,7 +186,7 @@ def arguments() -> argparse.ArgumentParser:
 async def run(options: argparse.Namespace, sock: socket.socket) -> None:
     stop = asyncio.Event()
     lifeline.watch(stop)
-    async with serving(options, sock) as ready:
+    async with serving(options, sock) as (_, ready):
         lifeline.announce(ready.pop("url"), **ready)
         await stop.wait()
 

@@ -196,7 +196,8 @@ async def _answers(process: asyncio.subprocess.Process, port: int) -> bool:
                         if await reader.readline() == b"+PONG\r\n":
                             head = await reader.readline()
                             info = await reader.readexactly(int(head[1:])) if head[:1] == b"$" else b""
-                            return b"process_id:%d\r\n" % process.pid in info
+                            if b"process_id:%d\r\n" % process.pid in info:
+                                return True  # else it is another one's port, and ours is about to say so
                     finally:
                         writer.close()
                 await asyncio.sleep(POLL_S)  # it is starting, or reads its file: -LOADING

@@ -21,6 +21,7 @@ picture of a cluster, and what it loses can be counted.
 
 import asyncio
 import json
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -77,6 +78,8 @@ end
 local from = epoch == ARGV[2] and '(0-' .. ARGV[3] or '-'
 return {epoch, newest, redis.call('XRANGE', KEYS[1], from, '+')}
 """
+
+_log = logging.getLogger(__name__)
 
 _PREFIX = b'{"type":"message","position":"'
 AWAY = "the broker does not answer: what you say is kept until it is back, what others say comes later"
@@ -168,7 +171,7 @@ class ClusterRoom(Room):
             log = MessageLog(self.cluster.keep, epoch, newest=first - 1)
         for offset, (_, fields) in zip(offsets, entries, strict=True):
             if offset == offset_of(log.position) + 1:
-                data = fields[b"data"]
+                data = fields[fields.index(b"data") + 1]  # a script gives names and values in turn
                 log.append_json("message", b'%b%b-%d",%b' % (_PREFIX, raw_epoch, offset, data[1:]))
         if log is not old:
             self.log = log
@@ -207,8 +210,13 @@ class Cluster:
         """Run this beside all else, until it is done or the cluster is left."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("error beside the conversations", exc_info=task.exception())
 
     async def leave(self) -> None:
         for task in (tasks := list(self._tasks)):
