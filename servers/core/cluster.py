@@ -219,10 +219,11 @@ class Cluster:
             _log.error("error beside the conversations", exc_info=task.exception())
 
     async def leave(self) -> None:
-        for task in (tasks := list(self._tasks)):
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        while tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            # Again and again: a cancellation that meets a time limit in the library may get lost there.
+            await asyncio.wait(tasks, timeout=AGAIN_S)
         await self._drop()
         with suppress(RedisError, OSError):
             await self.redis.connection_pool.disconnect()
