@@ -240,7 +240,7 @@ def _run(crowd: Crowd, records: Records, rules: Rules, restart: Restart, kill: b
     outcomes = np.array(records.outcome, dtype=np.str_)
     order = np.argsort(began_s, kind="stable")
     answered = (outcomes == "connected") | np.char.startswith(outcomes, "status")
-    by_new_s = ended_s[answered & (began_s > restart.gone_s)]
+    by_new_s = began_s[answered & (began_s > restart.gone_s)]
     lost = crowd.lost
     return StormRun(
         clients=len(crowd.members),

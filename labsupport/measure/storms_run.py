@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Times = NDArray[np.float64]
-LATE_S = 0.05  # seconds; if 1 in 100 attempts is later than this, the crowd was kept from its processor
+LATE_S = 0.04  # seconds; if 1 in 100 attempts is later than this, the crowd was kept from its processor
 EXPECTED = (
     "connected",
     "refused",
@@ -34,7 +34,8 @@ class StormRun:
         attempt_outcome      "connected"; "refused" (nobody listens: RST); "status 503" and so on; "closed" or
                              "reset" (in the middle of the handshake)
     server_gone_s    when the old process had ended
-    server_back_s    when the new one was ready: the D of a model that is to be compared
+    server_back_s    when the new one listened, by the first attempt that it answered, or by its ready line: the
+                     D of a model that is to be compared
     """
 
     clients: int

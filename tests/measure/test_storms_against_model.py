@@ -23,6 +23,8 @@ async def a_storm(clients: StormCrowd, policy: Policy) -> StormRun:
     if run.machine_was_busy:
         print(f"Again, since the machine was busy: {run.summary()}")
         run = await clients.storm(policy, **STORM)
+    if run.machine_was_busy:
+        pytest.skip(f"something else had the processors, twice: {run.summary()}")
     return run
 
 
