@@ -34,8 +34,8 @@ class StormRun:
         attempt_outcome      "connected"; "refused" (nobody listens: RST); "status 503" and so on; "closed" or
                              "reset" (in the middle of the handshake)
     server_gone_s    when the old process had ended
-    server_back_s    when the new one listened, by the first attempt that it answered, or by its ready line: the
-                     D of a model that is to be compared
+    server_back_s    when the new one listened, by the first attempt that it answered, or by its ready line:
+                     the D of a model that is to be compared
     """
 
     clients: int
