@@ -48,6 +48,8 @@ class Server:
     log    what it printed besides, the last LOG_LINES lines
     """
 
+    ready_s: float | None = None  # seconds until its ready line; None: READY_S
+
     def __init__(self, name: str, *arguments: str) -> None:
         self.name = name
         self.arguments = arguments
@@ -66,7 +68,7 @@ class Server:
         self._pump.start()
         self._paused = late = False
         try:
-            info = ready.get(timeout=READY_S)
+            info = ready.get(timeout=self.ready_s or READY_S)
         except queue.Empty:
             info, late = None, True
         except BaseException:  # the interrupt button: leave no half-started server behind
@@ -75,7 +77,7 @@ class Server:
         if info is None:
             self.stop()
             end = f"ended ({_how(process.returncode)})"
-            what = f"printed no ready line in {READY_S:g} s" if late else end
+            what = f"printed no ready line in {self.ready_s or READY_S:g} s" if late else end
             said = "\n".join(self.log[-40:]) or "nothing"
             raise ServerError(f"servers.{self.name} was started, but it {what}. It said:\n{said}")
         self.info = info

@@ -20,9 +20,8 @@ from labsupport.measure.listening import Listening, listen
 from labsupport.measure.sockets import Clock, LoadError, Target, most_connections
 from labsupport.measure.threads import in_thread
 from labsupport.measure.usage import available_bytes, family, resident_bytes
-from labsupport.processes import Server, ServerError, serve
+from labsupport.processes import Server, ServerError
 
-INSTANCE = "a million"
 MOST = 1_000_000
 SECONDS = 170.0  # for the climb
 SPARE_BYTES = 2_000_000_000  # of memory that stay free, whatever happens
@@ -59,6 +58,12 @@ class Plan:
                 f"to stay free: close something, and try again"
             )
         return cls(most, math.ceil(most / each), why)
+
+
+class BigGateway(Server):
+    """A gateway of many processes: they start one after another, on as many cores as there are."""
+
+    ready_s = 120.0
 
 
 class Screen:
@@ -106,10 +111,8 @@ async def climb(most: int = MOST, seconds: float = SECONDS) -> Climber:
     screen = Screen()
     plan = Plan.of(most, available_bytes(), most_connections())
     screen.say(f"{plan.most:,} connections ({plan.why}); processes of the gateway: {plan.processes}")
-    quiet = ("--heartbeat", QUIET_S, "--ping", QUIET_S)
-    server = await asyncio.to_thread(
-        lambda: serve("gateway", "--processes", plan.processes, *quiet, instance=INSTANCE)
-    )
+    quiet = ("--heartbeat", str(QUIET_S), "--ping", str(QUIET_S))
+    server = await asyncio.to_thread(BigGateway, "gateway", "--processes", str(plan.processes), *quiet)
     try:
         held = listen(server, plan.most, transport="SSE", processes=plan.processes, opened=0)
         async with held:

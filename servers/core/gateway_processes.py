@@ -29,7 +29,8 @@ MOST_BEHIND = 32 << 20  # bytes that the parent keeps for a worker that does not
 MOST_DEATHS = 5  # of workers, within DEATHS_S; then something is wrong that another start does not mend
 DEATHS_S = 10.0
 AGAIN_S = 0.2  # seconds before a dead worker is started again
-READY_S = 15.0  # seconds for all workers to start; one needs a third of a second
+READY_S = 15.0  # seconds for the workers to start, and WORKER_S more for each: it needs a third of a second
+WORKER_S = 1.0  # of one core, and sixty of them on a full machine more than a quarter of a minute
 
 _RECORD = struct.Struct("!IBH")  # bytes behind this; kind; bytes of the event's name, which come first
 
@@ -177,10 +178,13 @@ class Parent:
         self._tasks = [asyncio.create_task(self._keep(number)) for number in range(len(self._listeners))]
         failed = asyncio.create_task(self.failed.wait())
         serving = asyncio.create_task(self._serving.wait())
-        await asyncio.wait([failed, serving], timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
+        limit_s = READY_S + WORKER_S * len(self._listeners)
+        await asyncio.wait([failed, serving], timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         failed.cancel()
         if not serving.done():
             serving.cancel()
+            if not self.failed.is_set():
+                print(f"not all workers served after {limit_s:g} s: try fewer --processes", file=sys.stderr)
             self.failed.set()
 
     async def end(self) -> None:
