@@ -71,12 +71,12 @@ OTHER: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), SAME, ids=repr)
+@pytest.mark.parametrize(("one", "other"), SAME, ids=lambda value: type(value).__name__)
 def test_the_same_content_has_the_same_name(one: Any, other: Any) -> None:
     assert content_of(one) == content_of(other)
 
 
-@pytest.mark.parametrize(("one", "other"), OTHER, ids=repr)
+@pytest.mark.parametrize(("one", "other"), OTHER, ids=lambda value: type(value).__name__)
 def test_other_content_has_another_name(one: Any, other: Any) -> None:
     assert content_of(one) != content_of(other)
 
