@@ -180,11 +180,13 @@ def test_periodic_pauses_make_the_share_late_that_the_formula_says() -> None:
     assert_close([run.delay_p99_s for run in runs], forms["delay_p99_s"], granted=0.1 * forms["delay_p99_s"])
 
 
-@pytest.mark.parametrize(("pause_s", "period_s", "think_s"), [(1, 20, 0.09), (0.05, 2, 0.09), (0.2, 2, 0.0)])
+@pytest.mark.parametrize(
+    ("pause_s", "period_s", "think_s"), [(1, 20, 0.09), (0.05, 1.9, 0.09), (0.2, 2, 0.0)]
+)
 def test_an_askers_late_answers_agree_with_the_formula(
     pause_s: float, period_s: float, think_s: float
 ) -> None:
-    horizon_s = 10 * period_s
+    horizon_s = (60 if pause_s < think_s else 10) * period_s  # a short pause does not always hit
     stops = every(pause_s, period_s, horizon_s=horizon_s)
     runs = [simulate_askers(stops, think_s, 100, horizon_s=horizon_s, seed=seed) for seed in SEEDS]
     assert_close([run.late_share for run in runs], runs[0].closed_forms()["late_share"])

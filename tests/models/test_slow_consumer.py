@@ -222,6 +222,13 @@ def test_every_policy_agrees_with_its_formulas(
         assert_close([getattr(run, name) for run in runs], expected, granted)
 
 
+@pytest.mark.parametrize(("in_per_s", "kernel"), [(80, 0), (150, 2)])
+def test_a_short_buffer_disconnects_as_often_as_the_formula_says(in_per_s: float, kernel: int) -> None:
+    world = {"kernel": kernel, "reconnect_s": 0.05, "horizon_s": 10}
+    runs = [simulate("disconnect", in_per_s, 100, 3, seed=seed, **world) for seed in SEEDS]
+    assert_close([run.cuts_per_s for run in runs], runs[0].closed_forms()["cuts_per_s"], granted=0.05)
+
+
 @pytest.mark.parametrize("policy", ["wait", "drop newest", "drop oldest", "keep latest"])
 def test_with_overload_and_full_buffers_what_is_read_is_as_old_as_the_large_picture_says(policy: str) -> None:
     runs = [simulate(policy, 200, 50, 20, kernel=10, horizon_s=20, seed=seed) for seed in SEEDS]
