@@ -218,12 +218,16 @@ class Cluster:
         if not task.cancelled() and task.exception() is not None:
             _log.error("error beside the conversations", exc_info=task.exception())
 
-    async def leave(self) -> None:
+    async def stop(self) -> None:
+        """End what runs beside the conversations."""
         while tasks := list(self._tasks):
             for task in tasks:
                 task.cancel()
             # Again and again: a cancellation that meets a time limit in the library may get lost there.
             await asyncio.wait(tasks, timeout=AGAIN_S)
+
+    async def leave(self) -> None:
+        await self.stop()
         await self._drop()
         with suppress(RedisError, OSError):
             await self.redis.connection_pool.disconnect()

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from servers.core.broker import Broker, BrokerError, find
-from tests.servers.clusters import program
 from tests.servers.conftest import until
 
 redis = pytest.importorskip("redis.asyncio")
+from tests.servers.clusters import program  # noqa: E402 - it needs the package
 
 KINDS = pytest.mark.parametrize("kind", ["valkey", "redis"])
 

@@ -13,13 +13,16 @@ import pytest
 from labsupport.backoff import FullJitter
 from labsupport.clients import DeliveryChecker, Gap, WebSocketClient
 from labsupport.processes import ServerError, serve, stop_all
-from tests.servers import clusters
+from servers.core import lifeline
+from servers.core.broker import BrokerError
 from tests.servers.conftest import until
-from tests.servers.test_broker import ask as ask_url
-from tests.servers.test_broker import gone
 
 redis = pytest.importorskip("redis.asyncio")
-from tests.servers.clusters import Lab, Member  # noqa: E402 - the server itself needs the package
+from servers import chat_cluster  # noqa: E402 - the server itself needs the package
+from tests.servers import clusters  # noqa: E402
+from tests.servers.clusters import Lab, Member  # noqa: E402
+from tests.servers.test_broker import ask as ask_url  # noqa: E402
+from tests.servers.test_broker import gone  # noqa: E402
 
 QUICK: dict[str, Any] = {"backoff": FullJitter(base_s=0.002, cap_s=0.02), "rate": None}
 
@@ -224,12 +227,24 @@ async def test_who_was_on_a_server_that_died_is_offline_when_its_key_has_ended(l
     await joined(two, "bob")
     while (await alice.hear("online"))["count"] != 2:
         pass
-    for task in list(two.cluster._tasks):  # it neither beats nor says goodbye any more
-        task.cancel()
+    await two.cluster.stop()  # it neither beats nor says goodbye any more
     while (await alice.hear("online"))["users"] != ["alice"]:
         pass
     assert await ask(lab, "SMEMBERS", "chat:{tea}:here") == {f"{one.cluster.name} alice".encode()}
     assert one.presence.beats > 1  # and alice, whose key has lived as often as that, is still there
+
+
+async def test_who_is_there_and_whose_beats_are_lost_looks_gone(lab: Lab):
+    one = await lab.server("--beat", "0.05", "--ttl", "0.1", "--lose-beat", "1")
+    two = await lab.server("--beat", "0.05")
+    bob = await joined(two, "bob")
+    alice = await joined(one, "alice")
+    while (await bob.hear("online"))["users"] != ["bob", "alice"]:
+        pass
+    while (await bob.hear("online"))["users"] != ["bob"]:
+        pass
+    await alice.write("1", "I am here")
+    assert (await bob.hear("message"))["text"] == "I am here"
 
 
 async def test_a_key_lives_as_long_as_was_said_and_each_beat_gives_it_a_new_life(lab: Lab):
@@ -318,13 +333,23 @@ def processes() -> Iterator[None]:
     stop_all()
 
 
-def test_without_a_broker_to_be_had_a_sentence_says_so_and_what_to_try(processes: None):
+def test_a_server_that_reaches_no_broker_ends_with_a_sentence_and_what_to_try(processes: None):
     with pytest.raises(ServerError, match="There is no broker at redis://127.0.0.1:1: .* Try redis://"):
         serve("chat_cluster", "--broker", "redis://127.0.0.1:1")
-    with pytest.raises(ServerError, match="There is no broker at nonsense"):
-        serve("chat_cluster", "--broker", "nonsense")
-    with pytest.raises(ServerError, match="was started, but does not answer"):
-        serve("chat_cluster", "--broker-program", sys.executable)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--broker", "nonsense"], "There is no broker at nonsense"),
+        (["--broker-program", sys.executable], "was started, but does not answer"),
+    ],
+)
+async def test_what_is_no_broker_is_told(arguments: list[str], sentence: str):
+    options = chat_cluster.arguments().parse_args(arguments)
+    with lifeline.listener("127.0.0.1", 0) as sock, pytest.raises(BrokerError, match=sentence):
+        async with chat_cluster.serving(options, sock):
+            pass
 
 
 async def test_a_server_that_is_killed_takes_its_broker_and_the_folder_with_it(processes: None):
