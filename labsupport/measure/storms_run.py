@@ -154,6 +154,12 @@ class StormRun:
         return _p99(took[np.isfinite(took)])
 
     @property
+    def accept_s(self) -> float:
+        """The longest wait for a 101, from the connect: Q/C, and what the server or the crowd stood still."""
+        took = (self.attempt_answered_s - self.attempt_times_s)[self.attempt_outcome == "connected"]
+        return float(took.max()) if len(took) else 0.0
+
+    @property
     def detection_s(self) -> float:
         """99 of 100 clients noticed the loss within this. If the server drains: the drain's length."""
         return _p99(self.cut_at_s[np.isfinite(self.cut_at_s)])

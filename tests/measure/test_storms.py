@@ -97,6 +97,7 @@ async def test_whoever_finds_the_queue_full_waits_again_and_all_come_in_at_the_s
     run = await storm(with_knob(server, 200, 5), SOME, 60, seed=3, **SOON)
     assert run.outcomes()["status 503"] > 0
     assert run.lost_clients == run.unfinished_clients == 0
+    assert run.accept_s > 4 / 200  # the last in the queue waited for four others at least
     in_order_s = np.sort(run.connected_at_s)
     # 5 from the queue, and then one in each 5 ms: the 60th at least 55 · 5 ms after the first
     assert in_order_s[-1] - in_order_s[0] > 0.25

@@ -13,17 +13,23 @@ CLIENTS = 2_000
 # the spread makes the waves broad. And with these waits, 99 of 100 are not reached just at the end of a wave,
 # where one client more or less would shift t99 to the next one.
 KNOB = ("--accepts-per-s", "400", "--accept-queue", "100")
+QUEUE_S = 100 / 400  # seconds in a full queue
 POLICIES = (PageSample(0.4, 3.2), FullJitter(0.4, 3.2))  # as base 1 s and cap 8 s at 160 accepts a second
 STORM = {"outage_s": 0.6, "spread_s": 1.0, "seed": 20, "seconds": 60}
+
+
+def was_disturbed(run: StormRun) -> bool:
+    """Whether crowd or server stood still for a tenth of a second: at 400 a second that alone is 2 % of them."""
+    return run.machine_was_busy or run.accept_s > QUEUE_S + 0.1
 
 
 async def a_storm(clients: StormCrowd, policy: Policy) -> StormRun:
     """One storm; a second one if the crowd itself was kept waiting: then it measured the machine."""
     run = await clients.storm(policy, **STORM)
-    if run.machine_was_busy:
+    if was_disturbed(run):
         print(f"Again, since the machine was busy: {run.summary()}")
         run = await clients.storm(policy, **STORM)
-    if run.machine_was_busy:
+    if was_disturbed(run):
         pytest.skip(f"something else had the processors, twice: {run.summary()}")
     return run
 
