@@ -19,7 +19,7 @@ STORM = {"outage_s": 0.6, "spread_s": 1.0, "seed": 20, "seconds": 60}
 
 
 def was_disturbed(run: StormRun) -> bool:
-    """Whether crowd or server stood still for a tenth of a second: at 400 a second that alone is 2 % of them."""
+    """Whether crowd or server stood still for a tenth of a second: at 400 a second that alone is 2 %."""
     return run.machine_was_busy or run.accept_s > QUEUE_S + 0.1
 
 
