@@ -155,13 +155,17 @@ def _weigh(climber: Climber, held: Listening, server: Server, screen: Screen) ->
 
 
 def waiting_ports(url: str) -> int | None:
-    """Connections with the port of `url` at either end in TIME_WAIT; None where the system does not tell."""
+    """Connections in TIME_WAIT between this server and the load client's addresses, 127.0.1.x.
+
+    None where the system does not tell.
+    """
     if sys.platform != "linux":
         return None
-    port, time_wait = f":{Target.of(url).port:04X}", "06"  # as include/net/tcp_states.h numbers it
+    port, client, time_wait = f":{Target.of(url).port:04X}", "01007F", "06"  # the address from its end
     with open("/proc/net/tcp", encoding="ascii") as file:
-        lines = (line.split() for line in file)
-        return sum(1 for w in lines if w[3] == time_wait and port in (w[1][-5:], w[2][-5:]))
+        ends = [(w[1], w[2]) for w in map(str.split, file) if w[3] == time_wait]
+    both = ends + [(there, here) for here, there in ends]
+    return sum(1 for here, there in both if here.endswith(port) and there[2:8] == client)
 
 
 def _count(text: str) -> int:

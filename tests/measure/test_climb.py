@@ -182,7 +182,7 @@ def test_a_connection_that_was_closed_in_order_waits_and_is_counted():
     with serve("short_polling", instance="tests/measure waiting") as server:
         target = Target.of(server.url)
         assert waiting_ports(server.url) == 0
-        with socket.create_connection(target[:2], timeout=5) as sock:
+        with socket.create_connection(target[:2], timeout=5, source_address=("127.0.1.1", 0)) as sock:
             sock.sendall(target.get("/messages", b"Connection: close\r\n"))
             while sock.recv(4096):  # to the server's end of it: the server closes first, and waits
                 pass
