@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: lab test lint bench notebooks clean
+.PHONY: lab test lint bench notebooks students clean
 .DEFAULT_GOAL := lab
 
 # One clear sentence where something is missing, then the locked packages, then the project itself.
@@ -40,6 +40,10 @@ bench: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python -m labsupport notebooks
+
+# The student's edition, answers cut, in build/students
+students: $(READY)
+	$(BIN)/python -m labsupport students
 
 clean:
 	rm -rf $(VENV) build *.egg-info

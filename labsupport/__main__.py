@@ -1,7 +1,8 @@
 """`python -m labsupport COMMAND …`: the lab's own commands, one line each in COMMANDS.
 
-A command lives in a module with a function `main(arguments: list[str]) -> int | None`. The module is imported
-only when its command is called, so that a broken or heavy room never stands in the way of the others.
+A command lives in a module with a function `main(arguments: list[str]) -> int | None`, or one of another
+name. The module is imported only when its command is called, so that a broken or heavy room never stands in
+the way of the others.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ class Command:
 
     module: str
     does: str
+    function: str = "main"
 
 
 COMMANDS = {
     "notebooks": Command("labsupport.course.notebooks", "run the chapters and store them normalised"),
     "measure": Command("labsupport.measure", "weigh this machine and write its profile"),
+    "students": Command("labsupport.course.editions", "derive the student's edition, to hand out"),
+    "start": Command("labsupport.course.editions", "copy the student's edition to work in", "start"),
     "million": Command("labsupport.measure.million", "hold as many connections as this machine can"),
 }
 
@@ -43,9 +47,10 @@ def main(arguments: list[str]) -> int:
     if name not in COMMANDS:
         print(f"There is no command '{name}'.\n\n{usage()}", file=sys.stderr)
         return 2
-    run = getattr(importlib.import_module(COMMANDS[name].module), "main", None)
+    run = getattr(importlib.import_module(COMMANDS[name].module), COMMANDS[name].function, None)
     if run is None:
-        print(f"{COMMANDS[name].module} has no main(arguments) to run '{name}' with.", file=sys.stderr)
+        wanted = f"{COMMANDS[name].function}(arguments)"
+        print(f"{COMMANDS[name].module} has no {wanted} to run '{name}' with.", file=sys.stderr)
         return 2
     return int(run(rest) or 0)
 

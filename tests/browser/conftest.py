@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+
+from labsupport.course.editions import derive
+from labsupport.course.handing_out import hand_out
 
 pytest.register_assert_rewrite("tests.browser.chapters")  # no test file by its name, but it holds tests
 
@@ -39,11 +41,9 @@ def _missing() -> str | None:
 
 @pytest.fixture(scope="session")
 def chapters_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the chapters: a run in the browser never touches the ones of the project."""
+    """The student's edition, as it is handed out: nbval runs the instructor's, so both run to their ends."""
     copy = tmp_path_factory.mktemp("lab")
-    if (ROOT / "notebooks").exists():
-        left_out = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
-        shutil.copytree(ROOT / "notebooks", copy, dirs_exist_ok=True, ignore=left_out)
+    hand_out(derive(sorted((ROOT / "notebooks").glob("*.ipynb"))), copy)
     return copy
 
 
