@@ -96,6 +96,16 @@ SPECS: dict[str, Spec] = {
     "headroom": Spec("memory kept free for the system", "share", zero=True),
     "reconnect_within": Spec("time in which a lost server's clients must be back", "s"),
     "broker_limit": Spec("messages that one broker sends on", "1/s"),
+    # What a chat keeps besides its connections: chat.py.
+    "rooms": Spec("rooms that an online user is in", "count"),
+    "beat": Spec("time between two writes of a presence key", "s"),
+    "lives": Spec("time that a presence key lives", "s"),
+    "session": Spec("time that a user stays online", "s"),
+    "watchers": Spec("online people who are told when somebody comes or goes", "count"),
+    "mean": Spec("mean of a day, as a share of the peak", "share"),
+    "row": Spec("bytes of a stored message besides its text", "bytes", zero=True),
+    "copies": Spec("copies of each stored message", "count"),
+    "busiest": Spec("the busiest room, in ordinary ones", "count"),
 }
 
 
