@@ -4,6 +4,7 @@ listen             thousands of connections that stay open, in processes of thei
 fan_out            one write, and when each of them had it                               fan_out.py
 Floor              the same from a plain loop of send()                                  floor.py
 reader_rate        events a second to one reader                                         reader.py
+broker_hop         from one server through a broker to another                           hop.py
 open_connections   as many as can be, and what breaks first                              climb.py
 weigh_held         what a connection that stays costs, server by server                  weights.py
 two_loops          delays by a closed and an open loop, while the server stands still    delay.py
@@ -23,6 +24,7 @@ from labsupport.measure.delay import TwoLoops, two_loops
 from labsupport.measure.fan_out import FanOut, fan_out
 from labsupport.measure.fleet import Woken
 from labsupport.measure.floor import Floor
+from labsupport.measure.hop import Hop, broker_hop
 from labsupport.measure.listening import Heard, Listening, listen
 from labsupport.measure.load import Parking, park
 from labsupport.measure.machine import weigh
@@ -45,6 +47,7 @@ __all__ = [
     "Floor",
     "Heard",
     "HeldWeight",
+    "Hop",
     "Listening",
     "LoadError",
     "LongPollingRun",
@@ -59,6 +62,7 @@ __all__ = [
     "TwoLoops",
     "Woken",
     "accept_rate",
+    "broker_hop",
     "crowd",
     "fan_out",
     "limit_descriptors",
