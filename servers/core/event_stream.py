@@ -20,16 +20,16 @@ import asyncio
 import math
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from servers.core import http
 from servers.core.connection import Connection
-from servers.core.log import POLICIES, Entry, Follower, SlowFollower, to_json
+from servers.core.log import POLICIES, Entry, SlowFollower, to_json
 
 HEARTBEAT_S = 15.0  # seconds of silence before a comment; WHATWG HTML, 9.2.7: "every 15 seconds or so"
 RETRY_MS = (1_000, 10_000)  # milliseconds; left alone, browsers all wait the same 3 s and come as one crowd
@@ -96,6 +96,14 @@ class OncePerEntry:
         return raw
 
 
+class Source(Protocol):
+    """Where a stream's entries come from: a log's Follower, or what is like one."""
+
+    dropped: int  # entries skipped so far
+
+    def __anext__(self) -> Awaitable[Entry]: ...
+
+
 @dataclass
 class Counters:
     open: int = 0
@@ -150,7 +158,7 @@ class Stream:
 
     async def pass_on(
         self,
-        follower: Follower,
+        follower: Source,
         encode: Callable[[Entry], bytes],
         most: int | None = None,
         before: Callable[[Entry], str] = place_before,
