@@ -18,7 +18,7 @@ Floats: TypeAlias = Any  # a float, or a numpy array of floats with one element 
 Counts: TypeAlias = Any  # an int, or a numpy array of ints
 
 # What a draw is for: no draw serves two purposes.
-WAIT, ONCE, SPREAD, ARRIVAL, PHASE, INTERVAL, LOSS, TRAVEL, LIFETIME, TRANSIT, RUN = range(11)
+WAIT, ONCE, SPREAD, ARRIVAL, PHASE, INTERVAL, LOSS, TRAVEL, LIFETIME, TRANSIT, RUN, PLACE = range(12)
 
 _MASK = (1 << 64) - 1
 _GAMMA = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd: the step of SplitMix64

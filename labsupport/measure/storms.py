@@ -72,7 +72,7 @@ class Restart(threading.Thread):
             else:
                 self.server.stop()
             self.gone_s = self.now()
-            with _kept(self.server.url):
+            with kept(self.server.url):
                 self.stop.wait(self.outage_s)
                 self.server.restart()
             self.back_s = self.now()
@@ -267,7 +267,7 @@ def _run(crowd: Crowd, records: Records, rules: Rules, restart: Restart, kill: b
 
 
 @contextmanager
-def _kept(url: str) -> Iterator[None]:
+def kept(url: str) -> Iterator[None]:
     """Keep a port while its server is away, so that no connection of another program is given its number.
 
     Bound and not listening: whoever connects is refused, as if nobody were there. Both sides have set

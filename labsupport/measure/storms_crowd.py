@@ -34,6 +34,8 @@ class Waits(Protocol):
 
     def next(self) -> float | None: ...
 
+    def reset(self) -> None: ...
+
 
 class Policy(Protocol):
     """A rule for waiting: what labsupport.backoff offers."""
@@ -93,7 +95,19 @@ class Records:
 class Client:
     """One client, and its connection if it has one."""
 
-    __slots__ = ("attempts", "buffer", "crowd", "key", "number", "parser", "row", "sock", "state", "waits")
+    __slots__ = (
+        "attempts",
+        "buffer",
+        "crowd",
+        "key",
+        "number",
+        "parser",
+        "row",
+        "sock",
+        "state",
+        "target",
+        "waits",
+    )
 
     def __init__(self, crowd: "Crowd", number: int) -> None:
         self.crowd = crowd
@@ -103,6 +117,7 @@ class Client:
         self.buffer = bytearray()
         self.parser: FrameParser | None = None
         self.key = ""
+        self.target = crowd.target
         self.waits: Waits | None = None
         self.attempts = 0
         self.row = -1
@@ -114,13 +129,14 @@ class Client:
             return
         if crowd.records is not None:
             self.row = crowd.records.begin(self.number, due_s, crowd.table.now())
+        self.target = crowd.target_of(self)
         self.attempts += 1
         try:
-            self.sock = lean_socket(self.number, crowd.target.host)
+            self.sock = lean_socket(self.number, self.target.host)
         except OSError as error:
             self._ended(reason(error))
             return
-        code = self.sock.connect_ex(crowd.target[:2])
+        code = self.sock.connect_ex(self.target[:2])
         if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
             self._ended(reason(code))
             return
@@ -164,7 +180,9 @@ class Client:
         if code:
             raise OSError(code, "")
         self.key = new_key()
-        self.sock.send(self.crowd.request % self.key.encode())  # some 200 bytes: they fit into any buffer
+        self.sock.send(
+            self.crowd.request_to(self.target) % self.key.encode()
+        )  # some 200 bytes: they fit into any buffer
         self.state = State.ASKING
         self.crowd.table.selector.modify(self.sock, selectors.EVENT_READ, self)
 
@@ -190,11 +208,13 @@ class Client:
         try:
             for frame in self.parser.feed(chunk):
                 if frame.opcode is Opcode.PING:
-                    self.sock.send(_masked(Opcode.PONG, frame.payload))
+                    self.sock.send(masked(Opcode.PONG, frame.payload))
                 elif frame.opcode is Opcode.CLOSE:
-                    self.sock.send(_masked(Opcode.CLOSE, frame.payload))
+                    self.sock.send(masked(Opcode.CLOSE, frame.payload))
                     self._ended(f"close {parse_close(frame.payload).code}")
                     return
+                elif frame.opcode is Opcode.TEXT:
+                    self.crowd.heard(self, frame.payload)
         except (WebSocketError, OSError) as error:
             self._ended(reason(error) if isinstance(error, OSError) else "no WebSocket")
 
@@ -217,9 +237,7 @@ class Crowd:
         self.storm = 0
         self.rules: Rules | None = None
         self.records: Records | None = None
-        key = new_key()
-        request = build_request(f"{target.host}:{target.port}", target.path, key)
-        self.request = request.replace(b"%", b"%%").replace(key.encode(), b"%b")
+        self._requests: dict[Target, bytes] = {}
         self.members = [Client(self, number) for number in range(clients)]
         self.refused_coming_in: collections.Counter[str] = collections.Counter()
 
@@ -286,6 +304,21 @@ class Crowd:
             self.members = []
             self.table.close()
 
+    def target_of(self, client: Client) -> Target:
+        """Where this client's next attempt goes."""
+        return self.target
+
+    def request_to(self, target: Target) -> bytes:
+        """A handshake's bytes, but for the key, which goes in by %."""
+        if target not in self._requests:
+            key = new_key()
+            request = build_request(f"{target.host}:{target.port}", target.path, key)
+            self._requests[target] = request.replace(b"%", b"%%").replace(key.encode(), b"%b")
+        return self._requests[target]
+
+    def heard(self, client: Client, text: bytes) -> None:
+        """A storm counts connections only; other crowds listen."""
+
     def came_in(self, client: Client) -> None:
         records, now_s = self.records, self.table.now()
         if records is not None:
@@ -333,5 +366,5 @@ class Crowd:
         return all(client.state is State.OPEN for client in self.members)
 
 
-def _masked(opcode: Opcode, payload: bytes) -> bytes:
+def masked(opcode: Opcode, payload: bytes) -> bytes:
     return encode_frame(Frame(opcode, payload, masking_key=os.urandom(4)))

@@ -61,6 +61,9 @@ class Knocking:
         outside = self._crowd.records.unfinished if self._crowd.records else 1
         return self._random.expovariate(KNOCKS_PER_S / outside)
 
+    def reset(self) -> None:
+        """Nothing to set back: it does not count failures."""
+
 
 async def accept_rate(
     server: Server | str, clients: int = CLIENTS, *, path: str = "/", seconds: float = SECONDS

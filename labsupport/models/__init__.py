@@ -13,6 +13,7 @@ of the lesson.
     reconnect_admit         the accept queue for a sorted crowd
     reconnect_fluid         the limit for many clients
     reconnect_closed_forms  rounds, windows, waves and bounds in formulas
+    rehearsal               a deploy in three ways: at once, drained, rotated; held against real servers
     liveness                silent death, presence, boxes that forget: how late, and at what price
     liveness_closed_forms   the same in formulas
     slow_consumer           a reader slower than its messages: wait, drop, keep latest, disconnect
