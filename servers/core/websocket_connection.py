@@ -72,6 +72,7 @@ class Shared:
 
     most_behind: int  # bytes that a client may leave unread, before it is cut without a word
     close_s: float = CLOSE_S
+    send_buffer: int = SEND_BUFFER  # bytes asked for in the kernel; 0: left alone
     at_once: Callable[[bytes], bytes | None] | None = None  # refuses a head before anything is made of it
     counters: Counters = field(default_factory=Counters)
     open: dict["Connection", None] = field(default_factory=dict)  # also before their head has come
@@ -142,8 +143,8 @@ class Connection(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.shared.open[self] = None
         sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        if sock is not None and self.shared.send_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.shared.send_buffer)
         self._head_timer = self.loop.call_later(HEAD_S, self.head_is_late)
         self.transport = cast(asyncio.Transport, transport)
         if self.shared.at_once is None:
