@@ -12,7 +12,7 @@ from labsupport.measure.sockets import LoadError
 from labsupport.models.rehearsal import Roll, beside, moves, simulate
 
 POLICY = FullJitter(base_s=0.1, cap_s=0.8)
-SMALL = {"clients": 60, "servers": 2, "accepts_per_s": 200.0, "accept_queue": 10, "messages_per_s": 20.0}
+SMALL = {"clients": 60, "servers": 2, "accepts_per_s": 200.0, "accept_queue": 60, "messages_per_s": 20.0}
 QUICK = {"drain_s": 0.2, "life_s": 0.4, "seed": 20}
 
 
