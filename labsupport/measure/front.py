@@ -39,6 +39,7 @@ http {{
       proxy_pass http://instances;
       proxy_http_version 1.1;          # 1.0 knows no chunks, and a stream is made of them
       proxy_set_header Connection "";
+      proxy_set_header Host $http_host;  # else the instance hears the upstream's name, which is not its own
       proxy_buffering off;             # else events wait until four kilobytes have come together
       proxy_read_timeout 1h;           # else a stream is cut after a minute of silence
     }}

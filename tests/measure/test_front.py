@@ -39,7 +39,7 @@ class Instance:
         self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}"
 
     async def whole(self, request: web.Request) -> web.Response:
-        return web.Response(text=self.name)
+        return web.Response(text=self.name, headers={"Heard-Host": request.host})
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -83,6 +83,12 @@ async def test_an_instance_that_is_gone_is_passed_over(both: Any) -> None:
     front, instances = both
     await instances[0].end()
     assert await ask(front, 4) == ["two"] * 4
+
+
+async def test_an_instance_hears_the_address_that_the_client_asked(both: Any) -> None:
+    front, _ = both
+    async with aiohttp.ClientSession() as http, http.get(front.url) as response:
+        assert f"http://{response.headers['Heard-Host']}" == front.url
 
 
 async def test_a_stream_is_not_held_back(both: Any) -> None:
