@@ -41,6 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "labsupport.capacity": {"labsupport.profile"},
     "labsupport.sweep": set(),
     "labsupport.teach": set(),
+    "labsupport.zoo": {"labsupport.teach", "labsupport.wire"},  # a check draws, and ends endless answers
     "labsupport.course": {"labsupport.teach"},
 }
 
