@@ -6,7 +6,7 @@ server -> client   200, text/event-stream. First, and after a gap:
 
     event: snapshot
     id: EPOCH-12
-    data: {"version":12,"metrics":{"host-01.cpu":41.7, ...}}          5 300 bytes
+    data: {"version":12,"metrics":{"host-01.cpu":41.7, ...}}          4 250 bytes
 
     and then, each second, in the form that was asked for:
 
