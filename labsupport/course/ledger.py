@@ -307,6 +307,44 @@ def _reference_problem(
     return f"{dict(reference)} is no reference to a cell, a test or a source"
 
 
+def rows(ledger: Ledger, chapters: Sequence[Page]) -> list[dict[str, Any]]:
+    """The ledger as plain data, for a table: each reference as a text, and where it can be read."""
+    return [
+        {
+            "id": claim.id,
+            "section": ledger.sections[claim.section],
+            "claim": claim.claim,
+            "verdict": claim.verdict,
+            "right": claim.right,
+            "evidence": claim.evidence,
+            "shown": [
+                *(_as_text(each, ledger, chapters) for each in claim.shown_by),
+                *(_shown(how) for how in [claim.how] if how),
+            ],
+        }
+        for claim in ledger.claims
+    ]
+
+
+def _as_text(reference: Mapping[str, str], ledger: Ledger, chapters: Sequence[Page]) -> dict[str, str]:
+    """`brief` names the chapter or the file alone, which stay when a heading or a test is renamed."""
+    if "test" in reference:
+        return _shown(reference["test"], brief=reference["test"].partition("::")[0])
+    if "prints" in reference:
+        place = place_of(reference, chapters)
+        brief = f"chapter {reference['chapter']}"
+        if isinstance(place, str):  # the chapter is being written; the tests tell of it
+            return _shown(brief)
+        return _shown(f"{brief}, under “{place.heading}”", f"{place.stem}.ipynb", brief)
+    name, at = reference["source"], reference.get("at", "")
+    title = name if RFC.fullmatch(name) else ledger.sources[name]["title"]
+    return _shown(f"{title} {at}".strip(), link(name, at, ledger.sources))
+
+
+def _shown(text: str, href: str = "", brief: str = "") -> dict[str, str]:
+    return {"text": text, "href": href, "brief": brief or text}
+
+
 def coverage(ledger: Ledger) -> dict[str, Counter[str]]:
     """Verdict -> kind of evidence -> how many rows."""
     counts: dict[str, Counter[str]] = {verdict: Counter() for verdict in VERDICTS}
