@@ -229,11 +229,11 @@ class Conversation:
 
     async def talk(self, room: Room, name: str, member: Member, since: str | None) -> None:
         """Two at once: what the room says goes out, and what the client says comes in."""
-        online = room.online()
+        online, place = room.online(), room.start(since)  # now: what comes while it is told belongs to it
         joined = {"room": name, "user": member.user, "position": room.log.position, "since": since}
         await self.say("joined", **joined, online=online["users"], count=online["count"])
         async with asyncio.TaskGroup() as group:
-            out = group.create_task(self.pass_on(room, room.start(since)))
+            out = group.create_task(self.pass_on(room, place))
             with suppress(ConnectionClosed):
                 while (request := await self.hear()) is not None:
                     try:

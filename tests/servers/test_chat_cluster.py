@@ -13,7 +13,7 @@ import pytest
 from labsupport.backoff import FullJitter
 from labsupport.clients import DeliveryChecker, Gap, WebSocketClient
 from labsupport.processes import ServerError, serve, stop_all
-from servers.core import lifeline
+from servers.core import chat, lifeline
 from servers.core.broker import BrokerError
 from tests.servers.conftest import until
 
@@ -215,6 +215,24 @@ async def test_plain_pubsub_loses_what_is_said_while_somebody_is_away_and_tells_
             checker.received("bob", item)
     report = checker.report().followers["bob"]
     assert (report.received, len(report.lost), len(report.missed), bob.stats.gaps) == (5, 4, 0, 0)
+
+
+async def test_with_plain_pubsub_too_what_is_said_right_after_the_joined_is_heard(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+):
+    one, two = await lab.server("--no-streams"), await lab.server("--no-streams")
+    alice = await joined(one, "alice")
+    tell = chat.Conversation.say
+
+    async def say(self: chat.Conversation, type: str, **content: Any) -> None:
+        await tell(self, type, **content)
+        if type == "joined":  # and before the server does anything else
+            await alice.write("1", "welcome")
+            await until(lambda: len(two.cluster.rooms["tea"].log) == 1)
+
+    monkeypatch.setattr(chat.Conversation, "say", say)
+    bob = await joined(two, "bob")
+    assert (await bob.hear("message"))["text"] == "welcome"
 
 
 # ---------------------------------------------------------------- presence
