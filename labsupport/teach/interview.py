@@ -49,8 +49,8 @@ QUESTIONS = {
             Slip(
                 "the step from decimal to binary",
                 {"unit": 1 / GIB_PER_GB},
-                "that is right in GiB (1 GiB = 1.074 GB); say which one you mean.",
-                instead="the number in GiB and not in GB",
+                "1 GiB is 1.074 GB, so say which one you mean.",
+                instead="the number in GiB, and GB were asked for",
             ),
         ),
         way="1 000 000 × (14 + 4.5) kB = 18.5 GB",

@@ -29,7 +29,9 @@ from labsupport.teach.amounts import AmountError, parse, write
 from labsupport.teach.panel import Panel, live_text
 
 RIGHT, WRONG, TRY = "✓", "✗", "○"
+EXACT = 0.02  # a question within less has one right number, give or take its last digit
 WITHIN = 0.1  # of the right number: who estimates rounds
+CLEARLY = 0.01  # one slip explains a number better than two, unless two come this much closer
 NEAR = 0.04  # a wrong number this close to what a slip gives has that reason
 
 # What is wrong with a number that is off by one of these, where no slip of the question explains it.
@@ -123,16 +125,15 @@ class Mock:
         return Verdict(False, f"{said} {hint[0].upper()}{hint[1:]}.")
 
     def explained(self, number: float) -> tuple[Slip, ...]:
-        """The slip whose number this is, or the two together; the nearest one first, none if nothing fits."""
+        """The slip whose number this is, or two together if they fit clearly better; else none."""
+        near = []
         for count in (1, 2):
-            near = []
             for slips in combinations(self.slips, count):
                 low, high = self.range(*slips)
                 if low <= number <= high:
-                    near.append((abs(math.log(number / self.value(*slips))), slips))
-            if near:
-                return min(near, key=lambda found: found[0])[1]
-        return ()
+                    apart = abs(math.log(number / self.value(*slips)))
+                    near.append((apart + (count - 1) * CLEARLY, slips))
+        return min(near, key=lambda found: found[0])[1] if near else ()
 
     def problems(self) -> list[str]:
         """What is wrong with the question itself: for its test, before a reader meets it."""
@@ -148,15 +149,20 @@ class Mock:
 
     def sheet(self) -> str:
         """The answer, its range, and what each slip leads to, as lines of text."""
-        low, high = (write(end, self.unit) for end in self.range())
-        lines = [self.question, f"  {self.way}", f"  counts as right: {low} to {high}"]
+        lines = [self.question, f"  {self.way}", f"  counts as right: {self.span()}"]
         return "\n".join(
             lines + [f"  {slip.phrase}: {write(self.value(slip), self.unit)}" for slip in self.slips]
         )
 
-    def _about(self, value: float) -> str:
+    def span(self) -> str:
+        """What counts as right, in words; one number where nothing else does."""
         low, high = (write(end, self.unit) for end in self.range())
-        return f"anything from {low} to {high}" if self.spread else f"about {write(value, self.unit)}"
+        return (
+            write(self.value(), self.unit) if self.within < EXACT and not self.spread else f"{low} to {high}"
+        )
+
+    def _about(self, value: float) -> str:
+        return f"anything from {self.span()}" if self.spread else f"about {write(value, self.unit)}"
 
     @staticmethod
     def _is(one: float, other: float) -> bool:
@@ -174,8 +180,8 @@ class MockPanel(Panel):
             description=f"in {mock.unit}" if not mock.unit.startswith("/") else f"per {mock.unit[1:]}",
             placeholder="a number, then Enter",
             continuous_update=False,
-            layout=W.Layout(width="100%", max_width="340px"),
-            style={"description_width": "auto"},
+            layout=W.Layout(width="100%", max_width="400px"),
+            style={"description_width": "88px"},
         )
         button = W.Button(
             description="My answer",
@@ -201,7 +207,6 @@ class MockPanel(Panel):
 
     def _folded(self) -> str:
         mock = self.mock
-        low, high = (write(end, mock.unit) for end in mock.range())
         slips = "".join(
             f"<li>{html.escape(slip.phrase)}: {html.escape(write(mock.value(slip), mock.unit))}. "
             f"{html.escape(slip.says[:1].upper() + slip.says[1:])}</li>"
@@ -209,7 +214,7 @@ class MockPanel(Panel):
         )
         return (
             f"<details><summary>Answer</summary><p><b>{html.escape(mock.way)}</b></p>"
-            f"<p>{html.escape(mock.why)} Counts as right: {low} to {high}.</p><ul>{slips}</ul></details>"
+            f"<p>{html.escape(mock.why)} Counts as right: {mock.span()}.</p><ul>{slips}</ul></details>"
         )
 
     def words(self) -> str:

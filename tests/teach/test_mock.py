@@ -82,6 +82,12 @@ def test_two_forgotten_factors_are_both_named() -> None:
     assert "without the copies and the night" in said.text
 
 
+def test_two_factors_are_named_where_they_fit_clearly_better_than_one() -> None:
+    said = QUESTIONS["servers"].judge(32)
+    assert [slip.name for slip in said.slips] == ["the room that stays free", "the spare one"]
+    assert [slip.name for slip in QUESTIONS["servers"].judge(33).slips] == ["the room that stays free"]
+
+
 @pytest.mark.parametrize(
     ("by", "words"),
     [(8, "Eight times too much: bits and bytes"), (1 / 1000, "A thousand times too little: look"),
