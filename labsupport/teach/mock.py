@@ -25,7 +25,7 @@ from itertools import combinations, product
 import ipywidgets as W
 from IPython.display import display
 
-from labsupport.teach.amounts import AmountError, parse, write
+from labsupport.teach.amounts import NBSP, AmountError, parse, write
 from labsupport.teach.panel import Panel, live_text
 
 RIGHT, WRONG, TRY = "✓", "✗", "○"
@@ -177,22 +177,24 @@ class MockPanel(Panel):
         self.verdict: Verdict | None = None
         ask = W.HTML(f"<p><b>{html.escape(mock.question)}</b></p>")
         self._field = W.Text(
-            description=f"in {mock.unit}" if not mock.unit.startswith("/") else f"per {mock.unit[1:]}",
+            description=(f"per {mock.unit[1:]}" if mock.unit.startswith("/") else f"in {mock.unit}")
+            + 2 * NBSP,
             placeholder="a number, then Enter",
             continuous_update=False,
-            layout=W.Layout(width="100%", max_width="400px"),
-            style={"description_width": "88px"},
+            layout=W.Layout(width="320px"),
+            style={"description_width": "auto"},
         )
         button = W.Button(
             description="My answer",
             tooltip="Compare this number; you may answer again",
-            layout=W.Layout(width="auto", align_self="flex-start"),
+            layout=W.Layout(width="auto", min_width="112px"),
         )
         self._feedback = live_text("<p>No answer yet. Estimate; a range counts as right.</p>", "lab-quiet")
         # Enter changes the value, and so does leaving the field: the value is what counts, and no key.
         self._field.observe(lambda change: change["new"].strip() and self.say(change["new"]), names="value")
         button.on_click(lambda _: self.say(self._field.value))
-        super().__init__([ask, self._field, button, self._feedback, W.HTML(self._folded())])
+        row = W.HBox([self._field, button], layout=W.Layout(flex_flow="row wrap", align_items="center"))
+        super().__init__([ask, row, self._feedback, W.HTML(self._folded())])
 
     def say(self, typed: object) -> str:
         """Answer, and get what is said about it (what the button does; also for who prefers a cell)."""
