@@ -4,6 +4,7 @@ listen             thousands of connections that stay open, in processes of thei
 fan_out            one write, and when each of them had it                               fan_out.py
 Floor              the same from a plain loop of send()                                  floor.py
 reader_rate        events a second to one reader                                         reader.py
+slow_readers       a reader who is too slow: delay, loss, memory, pings by policy        slow_readers.py
 broker_hop         from one server through a broker to another                           hop.py
 open_connections   as many as can be, and what breaks first                              climb.py
 weigh_held         what a connection that stays costs, server by server                  weights.py
