@@ -19,7 +19,7 @@ PATIENCE_S = 60
 
 
 def program(kind: str) -> str:
-    """The broker program of this kind ("any": the one that a server takes); without it, the test is skipped."""
+    """The broker program of this kind ("any": what a server takes); without it, the test is skipped."""
     if kind == "any":
         try:
             return find()
