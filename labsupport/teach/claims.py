@@ -126,10 +126,11 @@ class ClaimsTable(anywidget.AnyWidget):
         self.seen_ids = [row["id"] for row in self.seen]
 
     def __repr__(self) -> str:
-        kinds = [
-            f"{len(values) - 1} {name}{'s' * (name != 'evidence')}" for name, values in self.options.items()
-        ]
-        return f"A table of {len(self.rows)} claims, to be searched by words or by {', '.join(kinds)}."
+        sections, verdicts, evidence = (len(self.options[name]) - 1 for name in FILTERS)
+        return (
+            f"A table of {len(self.rows)} claims, to be searched by words, or by {sections} sections, "
+            f"{verdicts} verdicts and {evidence} kinds of evidence."
+        )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:  # type: ignore[override]
         view = {"version_major": 2, "version_minor": 0, "model_id": self._model_id}
