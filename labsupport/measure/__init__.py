@@ -3,7 +3,7 @@
 listen             thousands of connections that stay open, in processes of their own    listening.py
 fan_out            one write, and when each of them had it                               fan_out.py
 Floor              the same from a plain loop of send()                                  floor.py
-open_front         one address in front of several instances: nginx, or a relay            front.py
+open_front         one address in front of several instances: nginx, or a relay          front.py
 reader_rate        events a second to one reader                                         reader.py
 slow_readers       a reader who is too slow: delay, loss, memory, pings by policy        slow_readers.py
 broker_hop         from one server through a broker to another                           hop.py
