@@ -41,6 +41,7 @@ POLICIES = ("wait", "drop newest", "drop oldest", "keep latest", "disconnect")
 MESSAGE_BYTES = 8_192
 SMALL = 16_384  # bytes asked for, for each of two buffers; Linux doubles it, for its own book-keeping
 MAX_PER_S, MAX_SECONDS, MAX_BYTES = 5_000, 60.0, 256 << 20
+MOST_READERS = 500  # who are stopped at a time
 LOOK_S = 0.1  # seconds between two looks at the server
 PATIENCE_S = 20.0  # for the next frame
 OVER, SLOW = 1000, 4408  # close codes of servers/feed.py
@@ -104,12 +105,21 @@ async def stopped_reader(
     policy: str = "none",
     buffer: int = 50,
     seconds: float = 2.0,
+    readers: int = 1,
+    small_buffers: bool = False,
 ) -> StoppedReading:
-    """Make messages for `seconds` for a reader who takes none, with the kernel's buffers left alone."""
-    _check_size(in_per_s, message_bytes, seconds)
+    """Make messages for `seconds` for readers who take none; what waits for them is counted together.
+
+    The kernel's buffers are left alone, or small, as for slow_reader().
+    """
+    if not 1 <= readers <= MOST_READERS:
+        raise LoadError(f"expected 1 to {MOST_READERS} readers, got {readers}")
+    _check_size(in_per_s * (readers if policy == "none" else 1), message_bytes, seconds)
+    buffers = SMALL if small_buffers else 0
     arguments = ("--policy", policy, "--rate", in_per_s, "--buffer", buffer, "--size", message_bytes,
-                 "--send-buffer", 0)  # fmt: skip
-    looks, _ = await in_thread(lambda stop: _run(arguments, _Stopped(seconds), stop))
+                 "--send-buffer", buffers)  # fmt: skip
+    stopped = _Stopped(seconds, readers, buffers)
+    looks, _ = await in_thread(lambda stop: _run(arguments, stopped, stop))
     return StoppedReading(policy=policy, message_bytes=message_bytes, **_columns(looks, message_bytes))
 
 
@@ -228,16 +238,18 @@ class _Reader:
 
 
 class _Stopped(_Reader):
-    """A reader who never reads."""
+    """Readers who never read."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, readers: int, receive_buffer: int) -> None:
         super().__init__(1.0, 1.0, seconds)
+        self._readers, self._receive_buffer = readers, receive_buffer
 
     def read(self, target: Target, stop: threading.Event) -> None:
-        sock = _dial(target)
-        stop.wait(self.patience_s)
-        self.left_s = Clock()
-        drop(sock)
+        with contextlib.ExitStack() as socks:
+            for _ in range(self._readers):
+                socks.callback(drop, _dial(target, self._receive_buffer))
+            stop.wait(self.patience_s)
+            self.left_s = Clock()
 
 
 def _run(

@@ -54,6 +54,16 @@ async def test_what_a_stopped_reader_leaves_lies_in_the_kernel_and_then_in_the_p
     assert bounded.queued_peak_bytes <= 4 * 65_600
 
 
+async def test_messages_that_wait_for_several_readers_are_counted_for_each_of_them():
+    one, three = [
+        await stopped_reader(
+            1_000, policy="drop oldest", buffer=5, seconds=0.3, readers=n, small_buffers=True
+        )
+        for n in (1, 3)
+    ]
+    assert (one.queued_peak, three.queued_peak) == (5, 15)
+
+
 def test_the_kernel_takes_a_bounded_number_of_bytes_and_less_where_less_is_asked_for():
     small, alone = kernel_room(16_384, 16_384), kernel_room()
     assert 16_384 < small.taken < alone.taken < slow_readers.ROOM_BYTES
@@ -69,6 +79,8 @@ async def test_what_makes_no_sense_is_refused_with_what_is_possible():
     ):
         with pytest.raises(LoadError, match=named):
             await slow_readers.slow_reader("wait", **arguments)
+    with pytest.raises(LoadError, match="1 to 500 readers"):
+        await stopped_reader(readers=501)
 
 
 async def test_a_measurement_that_is_interrupted_leaves_no_server_behind():

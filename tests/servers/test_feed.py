@@ -172,6 +172,22 @@ async def test_without_a_policy_all_that_the_sockets_do_not_take_piles_up_in_the
     assert await numbers(bare, MANY) == list(range(1, MANY + 1))
 
 
+async def test_not_even_a_lesson_may_eat_the_machine(start: Start, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(feed, "MOST_AHEAD", 20 * BYTES)
+    server = await start("none")
+    bare = await stopped(server)
+    await publish(server)
+    assert stats(server)["readers"] == 0
+    assert (await bare.closed()).code == SLOW_READER
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "1e9", "fast", "nan"])
+def test_a_rate_that_is_none_is_refused_with_those_that_are(rate: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        feed.arguments().parse_args(["--rate", rate])
+    assert "expected 0.1 to 10000 a second" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("policy", "overtakes"), [("none", False), ("drop newest", True)])
 async def test_a_ping_overtakes_the_queue_and_not_what_was_written(
     start: Start, policy: str, overtakes: bool
