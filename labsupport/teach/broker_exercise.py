@@ -36,6 +36,7 @@ ROUNDS, ROUND_S = (
     15,
     0.004,
 )  # a wait, in rounds through the loop and the broker: it stretches with the machine
+TRIES = 3  # evenings with the reference: a machine that stands still spoils one
 TALK_S = 5.0  # seconds for a whole evening; one in which everything works takes a hundredth of it
 
 Terminal = Callable[[Any, str, str, AsyncIterator[str], Callable[[str], None]], Awaitable[None]]
@@ -242,10 +243,11 @@ class BrokerExercise(Exercise):
     limit_s: float = TALK_S
 
     def expected(self, case: Case) -> Any:
-        """What the reference gives; asked once, since an evening takes its time."""
-        if case not in _EXPECTED:
-            _EXPECTED[case] = super().expected(case)
-        return _EXPECTED[case]
+        """What the reference gives; an evening takes its time, so it is asked once it has gone well."""
+        for _ in range(TRIES):
+            if case not in _EXPECTED and isinstance(seen := super().expected(case), list):
+                _EXPECTED[case] = seen
+        return _EXPECTED.get(case, "an evening for which this machine is too slow just now")
 
     def check(self, answer: Any, *, hidden: bool = False) -> Result:
         if callable(answer) and not inspect.isclass(answer):

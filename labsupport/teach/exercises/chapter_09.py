@@ -175,7 +175,7 @@ def _gap_at_any_hole(last: int, offset: int, oldest: int) -> list[int] | str:
 
 
 def presence(beat_s: float, lost: int, late_s: float) -> tuple[float, float]:
-    """The time to live that bears so many lost beats and one that is late; the mean time to look online."""
+    """The shortest time to live that bears this; how long a dead one's key lives on, on average (s)."""
     ttl_s = (lost + 1) * beat_s + late_s
     return ttl_s, ttl_s - beat_s / 2
 
@@ -317,7 +317,7 @@ EXERCISES: tuple[Exercise, ...] = (
             Mistake(
                 "the longest, not the mean",
                 _longest,
-                "only who dies right after a beat looks online for the whole time.",
+                "only who dies right after a beat leaves a key that lives for the whole time.",
             ),
             Mistake(
                 "half of the time to live",
