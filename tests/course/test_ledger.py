@@ -69,6 +69,56 @@ def test_a_wrong_claim_is_found_in_its_own_words_and_what_is_right_is_not(claim:
     assert stated(alone, book(markdown(claim.right))) == []
 
 
+@pytest.mark.parametrize(
+    ("id", "text"),
+    [
+        ("A1", "In plain HTTP, the connection is closed after every response."),
+        ("E6", "Messenger moved to MQTT around 2016."),
+        ("G12", "If onerror fires, it reconnects by itself."),
+        ("G13", "The browser backs off, so SSE has no thundering herd."),
+        ("H10", "Slack sends all messages up a WebSocket."),
+        ("H12", "Discord rewrote its voice servers from Go to Rust."),
+        ("H13", "A fixed delay of 3 s is enough."),
+        ("I8", "Redis Pub/Sub guarantees that each server hears of it."),
+        ("I11", "Slack uses Redis Pub/Sub to fan out."),
+        ("J4", "When it runs out of descriptors, new clients get a connection refused."),
+        ("J4", "Without descriptors the server refuses new connections."),
+        ("J9", "One connection needs about 50 kB of memory."),
+        ("J11", "WhatsApp now runs on Elixir."),
+        ("K2", "A NAT forgets idle connections after 60 s."),
+        ("K2", "Most NATs kill an idle TCP connection within 30 seconds."),
+        ("L4", "The page's sample waits at most 30 s."),
+        ("L8", "Resetting the counter when the socket opens is fine."),
+        ("N2", "There are more than 750,000 paying organizations on Slack."),
+        ("O2", "Discord voice is peer-to-peer."),
+        ("O4", "p99 went down from 50 to 10 ms."),
+        ("P6", "The trade carries a field called price."),
+        ("Q1", "The Firebase SDK speaks Server-Sent Events."),
+        ("Q1", "Firebase listens over SSE."),
+        ("R1", "SSE passes through all proxies."),
+        ("R1", "Server-Sent Events work through every proxy."),
+        ("R10", "setInterval(fetch, 60000) works."),
+        ("R12", "From New York to London light needs about 67 ms."),
+        ("R13", "It takes at least 80–150 ms across the ocean."),
+        ("R19", "A WebSocket needs sticky sessions."),
+        ("S14", "The kernel's send buffer grows until the memory is gone."),
+        ("S14", "Its kernel buffer fills without bound."),
+        ("S20", "SSE needs no special configuration of the load balancer."),
+        ("S2", "SSE brings jitter by itself."),
+    ],
+)
+def test_a_wrong_claim_is_found_in_other_words_too(id: str, text: str) -> None:
+    alone = replace(LEDGER, claims=(LEDGER.claim(id),), quoted=())
+    assert len(stated(alone, book(markdown(text)))) == 1
+
+
+def test_what_chapters_rightly_say_in_words_like_these_is_let_pass() -> None:
+    right = """Without a free descriptor a server refuses nobody. Firebase's REST interface speaks SSE.
+    A device that is slow to answer makes NAT no difference. Slack's messages go up by HTTP, not by a socket.
+    An HTTP/1.1 connection stays open after the response. An EventSource never backs off."""
+    assert stated(replace(LEDGER, quoted=()), book(markdown(right))) == []
+
+
 # The search for wrong statements can find, and knows a quotation
 
 FLY = row("cited", {"source": "BOOK"}, verdict="wrong", said=(r"cows? (can )?fl(y|ies)",))
