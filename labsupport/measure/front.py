@@ -169,9 +169,16 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def open_front(addresses: Sequence[str], *, nginx: bool | None = None) -> Front:
-    """Open one. `nginx`: True or False to insist; by default it is taken where it is installed."""
-    wanted = shutil.which("nginx") is not None if nginx is None else nginx
-    front = Nginx(addresses) if wanted else Relay(addresses)
+    """Open one. `nginx`: True or False to insist; by default it is taken where it is installed and starts."""
+    if nginx or (nginx is None and shutil.which("nginx")):
+        front: Front = Nginx(addresses)
+        try:
+            await front.open()
+            return front
+        except FrontError:
+            if nginx:
+                raise
+    front = Relay(addresses)
     await front.open()
     return front
 

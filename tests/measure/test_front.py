@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from labsupport.measure.front import Front, answers, open_front
+from labsupport.measure.front import Front, FrontError, answers, open_front
 
 NGINX = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 KINDS = [pytest.param(False, id="relay"), pytest.param(True, id="nginx", marks=NGINX)]
@@ -104,6 +105,21 @@ async def test_after_its_end_nobody_listens_there(both: Any) -> None:
     front, _ = both
     await front.close()
     assert not await answers("127.0.0.1", int(front.url.rpartition(":")[2]))
+
+
+async def test_where_nginx_is_installed_and_does_not_start_the_relay_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "nginx"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("labsupport.measure.front.START_S", 0.2)
+    front = await open_front(["http://127.0.0.1:1"])
+    assert front.kind == "relay"
+    await front.close()
+    with pytest.raises(FrontError, match="did not listen within 0.2 s"):
+        await open_front(["http://127.0.0.1:1"], nginx=True)
 
 
 async def test_an_address_for_nobody_is_refused() -> None:
