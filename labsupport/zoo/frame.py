@@ -128,13 +128,17 @@ class Exhibit:
             return Verdict(self, not_started=True)
         if outcome.problem:
             return Verdict(self, problem=f"{self.part} {outcome.problem}")
+        return self.judge(outcome.value)
+
+    def judge(self, seen: Any) -> Verdict:
+        """Whether what was seen keeps the promises."""
         try:
-            broken = [(each, said) for each in self.promises if (said := each.broken(outcome.value))]
+            broken = [(each, said) for each in self.promises if (said := each.broken(seen))]
         except Exception as error:  # a fix may return anything; what it did not do is judged above
             return Verdict(self, problem=f"{self.part} returned what cannot be used here ({error})")
         names = frozenset(each.name for each, _ in broken)
         looks_like = next(
-            (each for each in self.variants if names and each.breaks == names and each.sign(outcome.value)),
+            (each for each in self.variants if names and each.breaks == names and each.sign(seen)),
             None,
         )
         return Verdict(self, tuple(broken), looks_like=looks_like)

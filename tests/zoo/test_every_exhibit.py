@@ -5,17 +5,19 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+from functools import cache
 from typing import Any
 
 import pytest
 
-from labsupport.teach import figures
+from labsupport.teach import figures, running
 from labsupport.zoo import Exhibit, exhibits
+from labsupport.zoo import exhibit as exhibit_of
 
 EXHIBITS = exhibits()
 IDS = [str(one.number) for one in EXHIBITS]
 VARIANTS = [(one, each.name) for one in EXHIBITS for each in one.variants]
-SHORT_S = 0.3  # an endless fix need not run for as long as a learner's may
+SHORT_S = 0.1  # an endless fix need not run for as long as a learner's may
 MOST_LINES = 120
 MOST_LINES_OF_A_FIX = 14  # a cell has twenty, and holds the check, too
 
@@ -25,8 +27,15 @@ def exhibit(request: pytest.FixtureRequest) -> Exhibit:
     return request.param
 
 
+@cache
+def seen(number: int, code: str) -> Any:
+    """A run "as found" or of the "reference": each is needed by several tests, and run once."""
+    one = exhibit_of(number)
+    return one.run(one.reference if code == "reference" else None)
+
+
 def test_the_code_as_found_breaks_what_it_promised_and_nothing_else(exhibit: Exhibit) -> None:
-    verdict = exhibit.check(exhibit.found)
+    verdict = exhibit.judge(seen(exhibit.number, "as found"))
     assert [each.name for each, _ in verdict.broken] == [
         each.name for each in exhibit.promises if each.symptom
     ]
@@ -35,7 +44,7 @@ def test_the_code_as_found_breaks_what_it_promised_and_nothing_else(exhibit: Exh
 
 
 def test_the_reference_mends_it_and_changes_nothing_else(exhibit: Exhibit) -> None:
-    verdict = exhibit.check(exhibit.reference)
+    verdict = exhibit.judge(seen(exhibit.number, "reference"))
     assert verdict.passed, repr(verdict)
     assert repr(verdict).startswith("✓ the symptom is gone")
 
@@ -55,7 +64,7 @@ def test_two_wrong_fixes_at_least_and_three_things_that_must_stay(exhibit: Exhib
     assert sum(not each.symptom for each in exhibit.promises) >= 3
 
 
-def test_an_endless_fix_is_ended_and_told_so(exhibit: Exhibit) -> None:
+def test_an_endless_fix_is_ended_and_told_so(exhibit: Exhibit, monkeypatch: pytest.MonkeyPatch) -> None:
     def endless(*_: Any) -> Any:
         while True:
             pass
@@ -65,6 +74,7 @@ def test_an_endless_fix_is_ended_and_told_so(exhibit: Exhibit) -> None:
             pass
 
     fix = endless_later if inspect.iscoroutinefunction(exhibit.found) else endless
+    monkeypatch.setattr(running, "GRACE_S", SHORT_S)
     verdict = dataclasses.replace(exhibit, limit_s=SHORT_S).check(fix)
     assert not verdict.passed
     assert "did not end within" in repr(verdict)
@@ -102,36 +112,56 @@ def test_a_stub_is_not_started_yet(exhibit: Exhibit) -> None:
         assert repr(exhibit.check(nothing)) == "not started yet"
 
 
-def test_the_next_fix_is_checked_as_if_nothing_had_been(exhibit: Exhibit) -> None:
-    with_it = exhibit.check(exhibit.reference)
-    assert with_it.passed
-    assert not exhibit.check(exhibit.found).passed
-    assert getattr(exhibit.specimen, exhibit.part) is exhibit.found
+@pytest.mark.parametrize("number", [1, 8])
+def test_the_next_fix_is_checked_as_if_nothing_had_been(number: int) -> None:
+    one = exhibit_of(number)
+    for _ in range(2):
+        assert one.check(one.reference).passed
+        assert not one.check(one.found).passed
+        assert getattr(one.specimen, one.part) is one.found
 
 
-def test_the_figure_says_its_finding_before_and_after(
-    exhibit: Exhibit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown: list[dict[str, Any]] = []
-    monkeypatch.setattr(figures, "display", lambda bundle, raw: shown.append(bundle))
-    exhibit.show()
-    exhibit.show(exhibit.reference)
-    before, after = (bundle["text/plain"] for bundle in shown)
-    assert before.startswith("Figure: ")
-    assert after.startswith(before)
-    assert len(after) > len(before)
+def test_the_figure_says_its_finding_before_and_after(exhibit: Exhibit) -> None:
+    before, after = (seen(exhibit.number, code) for code in ("as found", "reference"))
+    alone, both = exhibit.picture(before, None), exhibit.picture(before, after)
+    figures.check(*both)  # title, units, a sentence
+    assert len(both[0].axes) == 2 * len(alone[0].axes)
+    assert both[1].startswith(alone[1])
+    assert len(both[1]) > len(alone[1])
+    assert figures.title_of(alone[0]) != figures.title_of(both[0])
 
 
-def test_a_stub_leaves_the_figure_as_it_was(
-    exhibit: Exhibit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("fix", "told"),
+    [("stub", "not started yet"), ("broken", "LookupError"), ("other", "cannot be drawn"), ("reference", "")],
+)
+def test_a_figure_of_a_fix_that_cannot_be_run_is_that_of_the_code_as_found(
+    fix: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stub(*_: Any) -> Any: ...
 
-    shown: list[dict[str, Any]] = []
+    def broken(*_: Any) -> Any:
+        raise LookupError("no such thing")
+
+    def other(*_: Any) -> Any:
+        return float("nan")
+
+    one, shown = exhibit_of(3), list[dict[str, Any]]()
+    fixes = {"stub": stub, "broken": broken, "other": other, "reference": one.reference}
     monkeypatch.setattr(figures, "display", lambda bundle, raw: shown.append(bundle))
-    exhibit.show(stub)
-    assert "not started yet" in capsys.readouterr().out
+    one.show(fixes[fix])
+    assert told in capsys.readouterr().out
     assert len(shown) == 1
+    assert ("With your fix" in shown[0]["text/plain"]) is (fix == "reference")
+
+
+def test_what_is_no_function_is_told_what_is_wanted() -> None:
+    assert "needs your function on_tick itself" in repr(exhibit_of(1).check("beat"))
+
+
+def test_a_number_without_an_exhibit_is_told_which_there_are() -> None:
+    with pytest.raises(KeyError, match="1 to 10"):
+        exhibit_of(11)
 
 
 def test_what_is_read_is_short_and_names_its_parts(exhibit: Exhibit) -> None:
