@@ -26,7 +26,9 @@ class Seen:
 
     @property
     def in_step(self) -> int:
-        """Most clients whose last wait ends within the same STEP_S."""
+        """Most clients whose last wait ends within the same STEP_S. Raises ValueError for what is no wait."""
+        if not np.isfinite(self.waits_s).all():
+            raise ValueError("a wait that is no number of seconds")
         return int(np.bincount((self.waits_s[:, -1] / STEP_S).round().astype(int)).max())
 
 
