@@ -13,6 +13,8 @@ from labsupport.zoo.pictures import BAD, panels
 from labsupport.zoo.specimens import waiting
 
 CLIENTS, FAILURES = 300, 9  # a crowd that fell at the same moment, and tries in vain so many times
+DRAWN_EACH = 3  # of the clients; more dots lie on each other
+DOT = 0.012  # failures; half of a dot's length
 STEP_S = 0.1  # clients within it arrive together
 CAP_S, BASE_S = waiting.CAP_S, waiting.BASE_S
 
@@ -79,10 +81,13 @@ def picture(before: Seen, after: Seen | None) -> tuple[Figure, str]:
         title = f"With the fix, {after.in_step} of {CLIENTS} clients at most come back together"
         said += f" With your fix, at most {after.in_step} do."
     fig, pairs = panels(title, before, after, height_in=2.0, x="failures so far (failures)", y="wait (s)")
-    shift = np.linspace(-0.3, 0.3, CLIENTS)
+    shift = np.linspace(-0.3, 0.3, CLIENTS // DRAWN_EACH)
     for ax, seen in pairs:
-        for failures in range(FAILURES):
-            ax.plot(failures + shift, seen.waits_s[:, failures], ".", color=BAD, markersize=2.5)
+        waits_s = seen.waits_s[::DRAWN_EACH]
+        at = np.arange(FAILURES) + shift[:, None]
+        gap = np.full(at.shape, np.nan)  # all dots are one line with gaps: a tenth of the bytes of markers
+        x, y = np.stack([at - DOT, at + DOT, gap], -1), np.stack([waits_s, waits_s, gap], -1)
+        ax.plot(x.ravel(), y.ravel(), color=BAD, linewidth=2.5)
         ax.set_ylim(0, max(34.0, float(seen.waits_s.max()) * 1.05))
     return fig, said
 
