@@ -331,11 +331,10 @@ def _as_text(reference: Mapping[str, str], ledger: Ledger, chapters: Sequence[Pa
     if "test" in reference:
         return _shown(reference["test"], brief=reference["test"].partition("::")[0])
     if "prints" in reference:
-        place = place_of(reference, chapters)
         brief = f"chapter {reference['chapter']}"
-        if isinstance(place, str):  # the chapter is being written; the tests tell of it
-            return _shown(brief)
-        return _shown(f"{brief}, under “{place.heading}”", f"{place.stem}.ipynb", brief)
+        href = next((f"{page.stem}.ipynb" for page in chapters if page.chapter == reference["chapter"]), "")
+        place = place_of(reference, chapters)  # a sentence while the chapter is being rewritten
+        return _shown(brief if isinstance(place, str) else f"{brief}, under “{place.heading}”", href, brief)
     name, at = reference["source"], reference.get("at", "")
     title = name if RFC.fullmatch(name) else ledger.sources[name]["title"]
     return _shown(f"{title} {at}".strip(), link(name, at, ledger.sources))
