@@ -150,7 +150,7 @@ def picture(before: Seen, after: Seen | None) -> tuple[Figure, str]:
 async def reference(links: Any, grace_s: float) -> None:
     """One after the other, all along the time that there is; a rest of it is kept for the last ones."""
     for link in list(links):
-        await link.close(leaving.RESTARTS)
+        await link.close(1012)
         await asyncio.sleep(0.8 * grace_s / len(links))
 
 

@@ -43,7 +43,7 @@ def scene(code: Any) -> Seen:
         cut[name] = []
         for at in range(len(whole) + 1):
             stream = code.EventStream()
-            before = stream.feed(whole[:at])
+            before = stream.feed(whole[:at]) + stream.feed(b"")  # a read may give nothing
             cut[name].append(before + stream.feed(whole[at:]))
             complete = whole[:at].count((end * 2).encode())
             late += whole[:at].endswith((end * 2).encode()) and len(before) < complete
@@ -103,12 +103,13 @@ def picture(before: Seen, after: Seen | None) -> tuple[Figure, str]:
 
 def reference(rest: bytes, chunk: bytes) -> tuple[list[bytes], bytes]:
     """A CR ends its line at once; `rest` remembers it, in case an LF follows that belongs to it."""
-    if rest == b"\r" and chunk:
+    if rest == b"\r":
+        if not chunk:
+            return [], rest
         rest, chunk = b"", chunk.removeprefix(b"\n")
     text = rest + chunk
-    ended_by_cr = text.endswith(b"\r") and text != b"\r" or chunk.endswith(b"\r")
     *complete, rest = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    return complete, b"\r" if ended_by_cr else rest
+    return complete, b"\r" if text.endswith(b"\r") else rest
 
 
 def _held_back(rest: bytes, chunk: bytes) -> tuple[list[bytes], bytes]:
