@@ -252,3 +252,23 @@ async def test_a_send_in_the_line_behind_new_websocket_throws(page: Any, servers
     }"""
     url = servers["websocket"].url.replace("http", "ws") + "/chat"
     assert await page.evaluate(js, url) == "InvalidStateError"
+
+
+async def test_who_keeps_the_socket_that_a_function_returned_holds_a_closed_one_after_a_cut(
+    page: Any, servers: dict[str, Server]
+) -> None:
+    box = middlebox(servers["websocket"], instance="snippets")
+    js = """(url) => new Promise((done) => {
+      let opened = 0;
+      function connect() {
+        const socket = new WebSocket(url);
+        socket.onopen = () => (opened += 1) === 1 ? done("open") : window.again(window.kept.readyState);
+        socket.onclose = () => setTimeout(connect, 10);
+        return socket;
+      }
+      window.kept = connect();
+      window.state = new Promise((again) => (window.again = again));
+    })"""
+    assert await page.evaluate(js, box.url + "/chat") == "open"
+    await asyncio.to_thread(box.cut)
+    assert await page.evaluate("window.state") == 3  # CLOSED, while the function has a new one that is open
