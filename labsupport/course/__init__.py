@@ -6,5 +6,6 @@
     python -m labsupport notebooks --report   how much of each chapter the tests compare
 
 The gates are in gates/, one function each; the runs in notebooks.py, and what a stored page looks like in
-normalise.py.
+normalise.py. What the course holds to be right, and what shows it: claims.json, read by ledger.py; that no
+chapter states what is wrong: stated.py.
 """

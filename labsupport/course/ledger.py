@@ -14,6 +14,7 @@ it is shown. A row leads to
     {"source": "RFC 9112", "at": "§9.3"}          a standard, or one of the file's own sources
 
 A cell is named by what it prints and not by its id, which is a hash of its source and changes with each word.
+Chapter 15 shows rows and counts: run it again after a change here (python -m labsupport notebooks PATH).
 """
 
 from __future__ import annotations
