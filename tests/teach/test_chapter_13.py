@@ -81,7 +81,8 @@ def test_the_seconds_of_a_drain_are_those_of_the_window_without_a_queue() -> Non
 @pytest.mark.parametrize("seed", range(10))
 def test_the_rate_counts_each_event_once_however_often_the_counter_restarts(seed: int) -> None:
     rng = random.Random(seed)
-    happened, at_s, readings = 0, 3.0, []
+    happened, at_s = 0, 3.0
+    readings: list[tuple[float, int]] = []
     for _ in range(5):  # lives of the server; each counts less than the one before, or the fall is not seen
         rises = [rng.randint(0, 9) for _ in range(5)] if not readings else [0] + [rng.randint(0, 1)] * 2
         total = 0
