@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: lab test lint bench notebooks students clean
+.PHONY: lab test lint bench notebooks students site clean
 .DEFAULT_GOAL := lab
 
 # One clear sentence where something is missing, then the locked packages, then the project itself.
@@ -44,6 +44,10 @@ notebooks: $(READY)
 # The student's edition, answers cut, in build/students
 students: $(READY)
 	$(BIN)/python -m labsupport students
+
+# The course as static pages, in build/site
+site: $(READY)
+	$(BIN)/python -m labsupport site
 
 clean:
 	rm -rf $(VENV) build *.egg-info

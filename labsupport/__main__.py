@@ -27,6 +27,7 @@ COMMANDS = {
     "measure": Command("labsupport.measure", "weigh this machine and write its profile"),
     "students": Command("labsupport.course.editions", "derive the student's edition, to hand out"),
     "start": Command("labsupport.course.editions", "copy the student's edition to work in", "start"),
+    "site": Command("labsupport.course.site.build", "build the course as static pages"),
     "grade": Command("labsupport.course.grading.command", "grade what students have handed in"),
     "million": Command("labsupport.measure.million", "hold as many connections as this machine can"),
 }

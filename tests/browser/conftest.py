@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from labsupport.course.editions import derive
 from labsupport.course.handing_out import hand_out
+from tests.npm import install
 
 pytest.register_assert_rewrite("tests.browser.chapters")  # no test file by its name, but it holds tests
 
@@ -47,15 +48,38 @@ def chapters_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+def not_here(reason: str) -> None:
+    """Skip, and say why. Where CI is set, fail: there everything is installed."""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI must not skip the browser tests: {reason}")
+    pytest.skip(f"browser tests: {reason}")
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser_lab(chapters_copy: Path) -> AsyncIterator[tuple[Any, Any]]:
-    """Chromium and JupyterLab, both running; they end with the session."""
+async def browser() -> AsyncIterator[Any]:
+    """Chromium, without a window; it ends with the session."""
     if (reason := _missing()) is not None:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must not skip the browser tests: {reason}")
-        pytest.skip(f"browser tests: {reason}")
-    from tests.browser.lab import chromium, headless, jupyterlab
+        not_here(reason)
+    from tests.browser.lab import chromium, headless
+
+    async with headless(chromium() or "") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser_lab(chapters_copy: Path, browser: Any) -> AsyncIterator[tuple[Any, Any]]:
+    """Chromium and JupyterLab, both running; they end with the session."""
+    from tests.browser.lab import jupyterlab
 
     with jupyterlab(chapters_copy) as lab:
-        async with headless(chromium() or "") as browser:
-            yield browser, lab
+        yield browser, lab
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """axe-core, and how the tests ask it (axe.js): a script for a page."""
+    folder = tmp_path_factory.mktemp("axe")
+    if (reason := install(HERE / "npm", folder)) is not None:
+        not_here(reason)
+    script = folder / "node_modules" / "axe-core" / "axe.min.js"
+    return script.read_text("utf-8") + (HERE / "axe.js").read_text("utf-8")

@@ -21,8 +21,6 @@ from httpx_sse import aconnect_sse
 from labsupport.wire.event_stream import EventStreamParser
 from tests.servers.conftest import PATIENCE_S
 
-HERE = Path(__file__).parent
-NPM_S = 120  # seconds for npm to fetch four small packages
 RETRY_MS = 3000  # milliseconds before a client connects again, if the stream names none; as in browsers
 
 
@@ -164,22 +162,3 @@ def stays_away_once_refused(name: str) -> bool:
         return False
     said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
     return int(said.removeprefix("v").partition(".")[0]) < 20
-
-
-def install(folder: Path) -> str | None:
-    """Install the npm packages into this folder. What npm said if it could not, None if it could."""
-    for name in ("package.json", "listen.mjs"):
-        shutil.copy(HERE / "npm" / name, folder)
-    quiet = ("--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--loglevel=error")
-    try:
-        done = subprocess.run(
-            [shutil.which("npm") or "npm", "install", "--prefer-offline", *quiet],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=NPM_S,
-        )
-    except subprocess.TimeoutExpired:
-        return f"npm did not install its packages within {NPM_S} s"
-    said = " ".join(line.removeprefix("npm error ") for line in done.stderr.splitlines()[:3])
-    return None if done.returncode == 0 else f"npm could not install its packages: {said}"

@@ -22,10 +22,10 @@ from tests.conformance.listeners import (
     FROM_NPM,
     Heard,
     Listener,
-    install,
     missing,
     stays_away_once_refused,
 )
+from tests.npm import install
 from tests.servers import gateways
 from tests.servers.conftest import Running, until
 from tests.servers.streams import counters, run
@@ -42,7 +42,7 @@ def npm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     def folder() -> Path:
         if not installed:
             made = tmp_path_factory.mktemp("npm")
-            installed.append((made, install(made)))
+            installed.append((made, install(Path(__file__).with_name("npm"), made)))
         if installed[0][1] is not None:
             not_here(installed[0][1])
         return installed[0][0]

@@ -1,0 +1,16 @@
+// Accessibility, asked of a page into which axe-core has been put: findings as sentences, worst kinds only.
+
+window.labAxe = {
+  // Code is coloured alike everywhere, and most of a page's elements are its words: a few blocks stand for all.
+  plainCode(keep) {
+    [...document.querySelectorAll(".highlight pre")].slice(keep).forEach((code) => (code.textContent = code.textContent));
+  },
+
+  // What axe finds within the selector (the whole page without one) that is serious or critical.
+  async findings(within) {
+    const found = await axe.run(within ? { include: [[within]] } : document, { resultTypes: ["violations"] });
+    return found.violations
+      .filter(({ impact }) => impact === "serious" || impact === "critical")
+      .map(({ id, help, nodes }) => `${id}: ${help} (${nodes.length}): ${nodes[0].html.slice(0, 150)}`);
+  },
+};
