@@ -68,6 +68,7 @@ async def test_at_the_terminals_the_reference_sees_just_what_was_said(broker: No
         "two rooms": ["carol: black, please", "alice: with milk"],
         "one who comes later": ["alice: is anybody here?", "bob: I am", "bob: I am"],
         "a goodbye": ["left", "bob: are you gone?"],
+        "three friends": [[f"{name}: ::tea: at four?::" for name in ("alice", "bob", "carol")]] * 3,
     }
 
 

@@ -124,6 +124,13 @@ async def _late_comer(enter: Enter) -> list[Any]:
     return [*seen, await bob.sees(), await alice.sees()]
 
 
+async def _three(enter: Enter) -> list[Any]:
+    friends = [await enter("a room, with a comma", name) for name in ("alice", "bob", "carol")]
+    for friend in friends:
+        friend.types("::tea: at four?::")  # colons of the speaker's own
+    return [sorted([await friend.sees() for _ in friends]) for friend in friends]
+
+
 async def _goodbye(enter: Enter) -> list[Any]:
     alice, bob = await enter("tea", "alice"), await enter("tea", "bob")
     seen = [await alice.leaves()]
@@ -212,6 +219,7 @@ EXERCISES: tuple[Exercise, ...] = (
             case(Evening("two rooms", _two_rooms), hint="a room has a channel of its own"),
             case(Evening("one who comes later", _late_comer), hint="what was said before is gone"),
             case(Evening("a goodbye", _goodbye), hint="when nothing more is typed, the function ends"),
+            case(Evening("three friends", _three), hidden=True),
         ),
         mistakes=(  # the slow ones last: a wrong answer is compared with each, down to the one it looks like
             Mistake(
