@@ -6,9 +6,10 @@ window.labAxe = {
     [...document.querySelectorAll(".highlight pre")].slice(keep).forEach((code) => (code.textContent = code.textContent));
   },
 
-  // What axe finds within the selector (the whole page without one) that is serious or critical.
-  async findings(within) {
-    const found = await axe.run(within ? { include: [[within]] } : document, { resultTypes: ["violations"] });
+  // What axe finds within the selector (the whole page without one) that is serious or critical; `rules`: only these.
+  async findings(within, rules) {
+    const options = { resultTypes: ["violations"], ...(rules ? { runOnly: rules } : {}) };
+    const found = await axe.run(within ? { include: [[within]] } : document, options);
     return found.violations
       .filter(({ impact }) => impact === "serious" || impact === "critical")
       .map(({ id, help, nodes }) => `${id}: ${help} (${nodes.length}): ${nodes[0].html.slice(0, 150)}`);

@@ -18,6 +18,7 @@ from tests.browser.lab import Notebook, opened
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+OUTPUTS = ".jp-OutputArea-output"
 PRESSES = 5  # on each slider; the first one may have to wake things up
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -63,6 +64,22 @@ async def test_the_browsers_own_client_starts_and_shows_rows(chapter: Notebook) 
     for i in range(await clients.count()):
         assert await chapter.start(clients.nth(i))
     assert await chapter.problems() == []
+
+
+async def test_no_output_has_a_serious_accessibility_finding_in_either_theme(
+    chapter: Notebook, axe: str
+) -> None:
+    await chapter.page.evaluate(axe)
+    ask = "([within, rules]) => labAxe.findings(within, rules)"
+    found = await chapter.page.evaluate(ask, [OUTPUTS, None])
+    await chapter.dark(True)
+    found += await chapter.page.evaluate(ask, [OUTPUTS, ["color-contrast"]])  # the rest is the same
+    await chapter.dark(False)
+    assert found == []
+
+
+async def test_every_control_is_reached_by_the_tab_key(chapter: Notebook) -> None:
+    assert await chapter.unreached() == []
 
 
 async def test_the_whole_chapter_is_photographed_in_light_and_in_dark(

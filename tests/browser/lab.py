@@ -35,6 +35,7 @@ START_LIMIT_S = 60  # JupyterLab takes 3 s on a quiet machine
 RUN_LIMIT_S = 120  # a chapter takes under 30 s
 WAIT_MS = 60_000  # for anything in the page
 ROW_LIMIT_MS = 20_000
+TABS_AT_MOST = 3  # the place before may hold one that only looks like a stop
 REDRAW_LIMIT_MS = 10_000  # tells a slow machine from a picture that stands still; how fast it is, is reported
 
 WIDTH_PX, HEIGHT_PX = 1280, 1600
@@ -218,6 +219,19 @@ class Notebook:
             said = await self.page.evaluate("handle => labTest.about(handle)", handle)
             raise AssertionError(f"{key} on {said}: nothing changed within {REDRAW_LIMIT_MS} ms") from None
         return Move(**await self.page.evaluate("() => labTest.move"))
+
+    async def unreached(self) -> list[str]:
+        """The controls in outputs that the tab key does not lead to from the one before."""
+        missed = []
+        for name in await self.page.evaluate("() => labTest.controls()"):
+            await self.page.evaluate("name => labTest.before(name)", name)
+            for _ in range(TABS_AT_MOST):
+                await self.page.keyboard.press("Tab")
+                if await self.page.evaluate("name => labTest.isOn(name)", name):
+                    break
+            else:
+                missed.append(name)
+        return missed
 
     def browser_clients(self) -> Locator:
         """The clients in the reader's own browser (teach.run_in_browser and browser_streams)."""

@@ -119,6 +119,57 @@ window.labTest = {
     return now >= most ? "ArrowLeft" : "ArrowRight";
   },
 
+  // The controls in outputs, each with a name of its own in its data-test-control; of radio buttons the one that
+  // the tab key leads to.
+  controls() {
+    const kinds = "button, input, select, textarea, a[href], summary, [role=slider], [role=radio]";
+    const all = [...document.querySelectorAll(".jp-OutputArea-output")].flatMap((area) => [...area.querySelectorAll(kinds)])
+      .filter((control) => !control.closest("[data-mime-type*=error], .jp-RenderedText")); // a traceback's links are JupyterLab's
+    const groups = new Set();
+    const named = [];
+    for (const control of all) {
+      if (control.disabled || control.type === "hidden" || !control.checkVisibility({ visibilityProperty: true })) continue;
+      if (control.getClientRects().length === 0) continue;
+      if (control.type === "radio") {
+        const group = control.name || named.length;
+        if (groups.has(group)) continue;
+        groups.add(group);
+        control.dataset.testGroup = group;
+      }
+      const says = control.getAttribute("aria-label") || control.textContent || control.labels?.[0]?.textContent || "";
+      control.dataset.testControl = `${named.length}: ${control.tagName.toLowerCase()} ${says.trim().slice(0, 40)}`;
+      named.push(control.dataset.testControl);
+    }
+    return named;
+  },
+
+  control(name) {
+    return document.querySelector(`[data-test-control="${CSS.escape(name)}"]`);
+  },
+
+  // Puts the focus just before that control: on the one before it in its output, or else at the output's start (not
+  // into the editor above, where the tab key indents).
+  before(name) {
+    const control = this.control(name);
+    const area = control.closest(".jp-OutputArea-output");
+    const stops = [...area.querySelectorAll("*")].filter((one) => one === control || (one.tabIndex >= 0 && one.checkVisibility()));
+    let stop = stops[stops.indexOf(control) - 1];
+    if (!stop) {
+      stop = document.createElement("span");
+      stop.tabIndex = -1;
+      area.prepend(stop);
+    }
+    control.scrollIntoView({ block: "center" });
+    stop.focus();
+  },
+
+  // Whether the focus is on that control, or on another radio button of its group.
+  isOn(name) {
+    const control = this.control(name);
+    const here = document.activeElement;
+    return here === control || (control.type === "radio" && here?.type === "radio" && here.name === control.name);
+  },
+
   async setTheme(theme) {
     await window.jupyterapp.commands.execute("apputils:change-theme", { theme });
   },

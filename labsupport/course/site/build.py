@@ -108,10 +108,10 @@ def _front(titles: Sequence[tuple[str, str, str]], servers: Sequence[Path]) -> s
     files = "\n".join(f"- [{path.stem}](servers/{path.stem}.md): {_says(path)}" for path in servers)
     hidden = "\n".join(f"servers/{path.stem}" for path in servers)
     return (
-        f"# {TITLE}\n\n**How does the web push?** Alice sends a message, and Bob must see it at once. Sixteen\n"
-        "chapters answer, and every claim in them is run: real servers, real clients, models that are held against\n"
-        "what was measured. These pages show one run of each. To run them yourself, and to answer the exercises,\n"
-        "take the notebooks: `make lab`.\n\n## The chapters\n\n"
+        f"# {TITLE}\n\n**How does the web push?** Alice sends a message, and Bob must see it at once.\n"
+        "Sixteen chapters answer, and every claim in them is run: real servers, real clients, models that\n"
+        "are held against what was measured. These pages show one run of each. To run them yourself, and\n"
+        "to answer the exercises, take the notebooks: `make lab`.\n\n## The chapters\n\n"
         f"{chapters}\n\n```{{toctree}}\n:hidden:\n:caption: Chapters\n\n{toc}\n```\n\n## The servers\n\n"
         "Each is one file, to be read in a sitting; what they share is in `servers/core/`.\n\n"
         f"{files}\n\n```{{toctree}}\n:hidden:\n:caption: Servers\n\n{hidden}\n```\n"

@@ -1,7 +1,7 @@
 """What Sphinx and its theme lack for these pages, as an extension.
 
 Formulas become MathML, which every browser draws by itself: no script, and nothing is loaded from elsewhere.
-And the headings in the theme's sidebar say of which level they are: ARIA asks for it where a heading is no <h1>.
+And the headings in the theme's sidebar say of which level they are, as ARIA asks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A look at every link of the finished pages: each local one leads somewhere, and nothing is loaded from elsewhere."""
+"""A look at every link of the finished pages: each leads somewhere, and nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
-NOT_LOADED = {"canonical", "index", "search", "next", "prev", "author", "help"}  # <link rel=…> that only points
+NOT_LOADED = {"canonical", "index", "search", "next", "prev", "author", "help"}  # these only point
 
 
 class _Page(HTMLParser):
@@ -39,7 +39,7 @@ def _read(path: Path) -> _Page:
 
 
 def broken(folder: Path) -> list[str]:
-    """A sentence for each link that leads nowhere, each thing loaded from elsewhere, each picture without a text."""
+    """A sentence for each link to nowhere, each thing from elsewhere, each page with pictures without text."""
     pages = {path.resolve(): _read(path) for path in sorted(folder.rglob("*.html"))}
     found = []
     for path, page in pages.items():
