@@ -39,7 +39,7 @@ def _read(path: Path) -> _Page:
 
 
 def broken(folder: Path) -> list[str]:
-    """A sentence for each link to nowhere, each thing from elsewhere, each page with pictures without text."""
+    """A sentence for each link to nowhere, thing loaded from elsewhere, page with pictures without text."""
     pages = {path.resolve(): _read(path) for path in sorted(folder.rglob("*.html"))}
     found = []
     for path, page in pages.items():
