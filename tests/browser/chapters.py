@@ -1,7 +1,6 @@
 """Every chapter in a real browser: it runs clean, its sliders answer, its JavaScript runs, in both themes.
 
-The tests are here; test_chapters_early.py and test_chapters_late.py take half of the chapters each, so that
-two processes can share them.
+The tests are here; test_chapters_1.py to _4.py take every fourth chapter, so that processes can share them.
 """
 
 from __future__ import annotations
@@ -20,6 +19,17 @@ ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 OUTPUTS = ".jp-OutputArea-output"
 PRESSES = 5  # on each slider; the first one may have to wake things up
+
+__all__ = [
+    "pytestmark",
+    "test_each_slider_moves_by_keyboard_and_its_picture_follows",
+    "test_every_control_is_reached_by_the_tab_key",
+    "test_no_output_has_a_serious_accessibility_finding_in_either_theme",
+    "test_the_browsers_own_client_starts_and_shows_rows",
+    "test_the_chapter_runs_without_an_unmeant_error_and_without_stderr",
+    "test_the_page_said_nothing_on_its_console_and_asked_no_other_machine",
+    "test_the_whole_chapter_is_photographed_in_light_and_in_dark",
+]
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
