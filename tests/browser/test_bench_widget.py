@@ -1,0 +1,63 @@
+"""The bench in JupyterLab, by keyboard alone: it starts, breaks, counts, ends, in both themes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from tests.browser.lab import opened
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOW = (
+    "from labsupport.measure.bench_run import Bench\nfrom labsupport.teach.bench import bench\n"
+    'bench(Bench, "SSE", clients=3, rate=8)'
+)
+
+
+async def press(page: Any, name: str) -> None:
+    """Focus the button of that name, and press the space bar."""
+    button = page.get_by_role("button", name=name, exact=True)
+    await button.and_(page.locator(":enabled")).wait_for()
+    await button.focus()
+    await page.keyboard.press("Space")
+
+
+async def test_it_is_driven_by_keyboard_and_its_counters_move(
+    browser_lab: tuple[Any, Any], chapters_copy: Path, axe: str
+) -> None:
+    browser, lab = browser_lab
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=[new_code_cell(SHOW)], metadata=python), chapters_copy / "bench.ipynb")
+    async with opened(browser, lab, "bench.ipynb") as notebook:
+        await notebook.run_all()
+        page = notebook.page
+        said = page.get_by_role("status").filter(has_text="")
+        await press(page, "Start")
+        await page.get_by_text("3 clients follow a server by SSE").wait_for()
+        received = (
+            "() => Number(document.querySelector('.lab-bench tbody tr:last-child td')?.textContent ?? 0)"
+        )
+        await page.wait_for_function(f"() => ({received})() >= 9")
+        await press(page, "Cut")
+        await page.get_by_text("All connections have ended").wait_for()
+        await press(page, "Freeze the server")
+        frozen = page.get_by_role("button", name="Freeze the server", pressed=True)
+        await frozen.wait_for()
+        await page.evaluate(axe)
+        for dark, name in ((False, "light"), (True, "dark")):
+            await notebook.dark(dark)
+            await page.locator(".lab-bench").screenshot(path=ROOT / "test-results" / f"bench-{name}.png")
+            assert await page.evaluate("() => labAxe.findings('.lab-bench')") == []
+        await press(page, "Freeze the server")
+        await press(page, "End and count")
+        await page.get_by_text("Counted:").wait_for()
+        wrong = "() => document.querySelectorAll('.lab-bench td.lab-wrong').length"
+        assert await page.evaluate(wrong) == 0, await said.all_inner_texts()
+        assert await notebook.unreached() == []
+        assert notebook.console == []
