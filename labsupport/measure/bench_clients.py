@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from labsupport.backoff import FullJitter
 from labsupport.clients import Client, LongPollingClient, ShortPollingClient, SseClient, WebSocketClient
 from labsupport.clients.recent import Recent
 from labsupport.clients.websocket import REMEMBERED
@@ -68,8 +67,7 @@ class Kind:
     def client(self, box: Middlebox, *, keeps_place: bool, seed: int, client: int) -> Client:
         """Somebody who follows, through the middlebox."""
         make = self.remembers if keeps_place else self.forgets
-        waits = FullJitter(base_s=0.3, cap_s=LONGEST_WAIT_S)
-        return make(box, backoff=waits, seed=seed, client=client, sleep=_not_for_long, **self.settings)
+        return make(box, seed=seed, client=client, sleep=_not_for_long, **self.settings)
 
     def publisher(self, server: Server) -> Client:
         """Who publishes, on the server's own side of the network."""

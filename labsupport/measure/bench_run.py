@@ -21,8 +21,8 @@ So what goes wrong is what the buttons do:
 
 A client that keeps its place (`keeps_place`) goes on behind the last message that it has; one that does not
 asks for all that the server remembers, after each failure. Shorter than elsewhere in the lab, so that one
-minute shows something: heartbeats, dead-man timers (2 to 3 s), waits after a failure (FullJitter from 0.3 to
-2 s), and of a server's `retry:` no more than 2 s is kept. A bench ends by itself after a minute.
+minute shows something: heartbeats, dead-man timers (2.5 s), and no wait lasts longer than 2 s, whatever the
+policy (full jitter) or a server's `retry:` asks for. A bench ends by itself after a minute.
 
 Counted is what the delivery checker counts. While it runs, a message that has not come is `behind`; it counts
 as lost, or missed, only once a later one has come. Left out: what the publisher's own line may do.
@@ -332,7 +332,7 @@ class Bench:
     def picture(self, window_s: float | None = WINDOW_S) -> dict[str, Any]:
         """The last seconds (None: all of them) as plain data, for a page, a widget or a figure."""
         now_s = self.now_s
-        since_s = 0.0 if window_s is None else now_s - window_s
+        since_s = 0.0 if window_s is None else max(0.0, now_s - window_s)
         counts = self.counts()
         lanes = []
         for lane, row in zip(self.lanes, counts, strict=True):

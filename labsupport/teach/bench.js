@@ -48,11 +48,13 @@ function lanes(svg, picture) {
   const place = (at) => LEFT + ((at - since) / Math.max(0.001, picture.now_s - since)) * (WIDTH - LEFT - 12);
   svg.setAttribute("viewBox", `0 0 ${WIDTH} ${height}`);
   const parts = [];
+  let free = LEFT; // names of faults that begin together stand beside each other
   for (const [name, begin, end] of picture.faults) {
     const from = Math.max(LEFT, place(begin));
     const to = place(end ?? picture.now_s);
     parts.push(draw("rect", { class: "lab-fault", x: from, y: 16, width: Math.max(2, to - from), height: height - 36 }));
-    parts.push(text(name, from, 12));
+    parts.push(text(name, Math.max(from, free), 12));
+    free = Math.max(from, free) + 8 * name.length + 6;
   }
   const row = (index) => 28 + index * ROW;
   for (const [index, lane] of picture.lanes.entries()) {
