@@ -21,8 +21,8 @@ So what goes wrong is what the buttons do:
 
 A client that keeps its place (`keeps_place`) goes on behind the last message that it has; one that does not
 asks for all that the server remembers, after each failure. Shorter than elsewhere in the lab, so that one
-minute shows something: heartbeats, dead-man timers (2.5 s), and no wait lasts longer than 2 s, whatever the
-policy (full jitter) or a server's `retry:` asks for. A bench ends by itself after a minute.
+minute shows something: heartbeats, dead-man timers (2.5 s), and of what a wait (full jitter, a server's
+`retry:`) is longer than 1 s only a tenth. A bench ends by itself after a minute.
 
 Counted is what the delivery checker counts. While it runs, a message that has not come is `behind`; it counts
 as lost, or missed, only once a later one has come. Left out: what the publisher's own line may do.
@@ -105,6 +105,8 @@ class Bench:
         self._ended_s: float | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._publishing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[Report] | None = None  # kept: the loop itself holds tasks loosely
         self._box: Middlebox | None = None
         self._server: Server | None = None
         self._one_at_a_time = asyncio.Lock()
@@ -129,6 +131,8 @@ class Bench:
         for number in range(self.clients):
             self._tasks.append(asyncio.create_task(self._follow(number)))
         self._publishing = asyncio.create_task(self._publish())
+        # Not the publisher's business: it waits for a confirmation, and a dead server gives none.
+        self._timer = asyncio.get_running_loop().call_later(LONGEST_S, self._end_by_itself)
 
     async def finish(self) -> Report:
         """Publish no more, mend everything, wait for those who are behind; then end, and count."""
@@ -147,11 +151,14 @@ class Bench:
         """End everything, at once. Closing twice does no harm."""
         if self.state != "ended":
             self.state, self._ended_s = "ended", self.now_s
-        for task in [*self._tasks, *([self._publishing] if self._publishing else [])]:
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = [*self._tasks, *([self._publishing] if self._publishing else [])]
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._tasks = []
+        if tasks:
+            await asyncio.wait(tasks)
+        self._tasks, self._publishing = [], None
         ends = [each for each in (self._box, self._server) if each is not None]
         self._box = self._server = None
         await asyncio.gather(*(asyncio.to_thread(each.stop) for each in ends))
@@ -261,16 +268,13 @@ class Bench:
         assert self._server is not None
         publisher = self.kind.publisher(self._server)
         async with publisher:
-            while self.now_s < LONGEST_S:
+            while self.state == "running":
                 number = len(self.sent_s)
                 self.sent_s.append(self.now_s)
                 while not await self._sent(publisher, number):  # noqa: ASYNC110 - it sends each time
                     await asyncio.sleep(AGAIN_S)
                 due_s = max(self.now_s, (number + 1) / self.rate)
                 await asyncio.sleep(due_s - self.now_s)
-                if self.state != "running":
-                    return
-        self._tasks.append(asyncio.create_task(self._end_by_itself()))
 
     async def _sent(self, publisher: Client, number: int) -> bool:
         try:
@@ -280,14 +284,13 @@ class Bench:
         self.confirmed.add(number)
         return True
 
-    async def _end_by_itself(self) -> None:
-        self._tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        await self.finish()
+    def _end_by_itself(self) -> None:
+        self._ending = asyncio.create_task(self.finish())
 
     async def _all_came(self) -> None:
-        """Until nobody is behind, or SETTLE_S are over."""
+        """Until nobody is behind, or SETTLE_S are over; a dead server has nothing more to give."""
         ends_s = self.now_s + SETTLE_S
-        while self.now_s < ends_s:
+        while self.now_s < ends_s and self._server is not None and self._server.alive:
             published = self._publishing is None or self._publishing.done()
             last = max(self.confirmed, default=-1)
             if published and all(lane.newest >= last or lane.ended for lane in self.lanes):

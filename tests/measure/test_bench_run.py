@@ -93,6 +93,29 @@ async def test_a_killed_server_is_dead_until_it_is_restarted_and_its_memory_is_g
         await until(lambda: bench.lanes[0].newest > newest)
 
 
+@pytest.mark.parametrize("transport", ["SSE", "WebSocket"])
+async def test_a_bench_ends_by_itself_although_its_server_is_dead(
+    transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labsupport.measure.bench_run.LONGEST_S", 0.6)
+    bench = Bench(transport, clients=1, rate=10)
+    await bench.start()
+    await bench.press("kill")
+    await until(lambda: bench.said.startswith("Counted:") or bench.state == "ended")
+    await bench.finish()
+    assert bench.picture()["server"] == "away"
+
+
+async def test_clients_that_were_cut_together_do_not_come_back_together() -> None:
+    async with Bench("SSE", clients=6, rate=10) as bench:
+        await until(lambda: least(bench) >= 2)
+        await bench.press("cut")
+        cut_s = bench.faults[0][1]
+        await until(lambda: least(bench) >= 8)
+    back_s = [min(at_s for at_s, _, _ in lane.marks if at_s > cut_s + 0.1) for lane in bench.lanes]
+    assert max(back_s) - min(back_s) > 0.1
+
+
 async def test_a_slow_reader_falls_behind_alone() -> None:
     async with Bench("SSE", clients=2, rate=10) as bench:
         await until(lambda: least(bench) >= 1)
