@@ -25,6 +25,9 @@ class Command:
 COMMANDS = {
     "notebooks": Command("labsupport.course.notebooks", "run the chapters and store them normalised"),
     "measure": Command("labsupport.measure", "weigh this machine and write its profile"),
+    "bench": Command(
+        "labsupport.bench_page", "the bench on a page of its own: break a server, a network, a client"
+    ),
     "students": Command("labsupport.course.editions", "derive the student's edition, to hand out"),
     "start": Command("labsupport.course.editions", "copy the student's edition to work in", "start"),
     "site": Command("labsupport.course.site.build", "build the course as static pages"),

@@ -41,6 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "labsupport.capacity": {"labsupport.profile"},
     "labsupport.sweep": set(),
     "labsupport.teach": set(),
+    "labsupport.bench_page": {"labsupport.measure", "labsupport.teach"},  # the bench without a notebook
     "labsupport.zoo": {"labsupport.teach", "labsupport.wire"},  # a check draws, and ends endless answers
     "labsupport.course": {"labsupport.teach"},
 }

@@ -12,23 +12,20 @@ The widget starts and ends what it is given (`make`): this room only shows what 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import html
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import anywidget
 import traitlets as T
 from matplotlib.figure import Figure
 
 from labsupport.teach import figures, theme
+from labsupport.teach.bench_driver import FIRST, Driver, Engine
 
 HERE = Path(__file__).parent
-REDRAW_S = 0.2  # seconds between two pictures
 TRANSPORTS = ("short polling", "long polling", "SSE", "WebSocket")
-FIRST = {"transport": "SSE", "clients": 4, "rate": 2.0, "keeps_place": True}
 COUNTERS = {
     "received": "received",
     "behind": "behind",
@@ -45,29 +42,20 @@ KINDS = {
 }
 
 
-class Engine(Protocol):
-    """What the widget asks of a bench."""
-
-    state: str
-
-    async def start(self) -> None: ...
-
-    async def press(self, button: str) -> str: ...
-
-    async def finish(self) -> Any: ...
-
-    def picture(self) -> dict[str, Any]: ...
+def style() -> str:
+    """The CSS of the bench, for both themes."""
+    return (
+        f".lab-bench{{{theme.variables(theme.LIGHT)}}}"
+        + theme.on_dark_pages(".lab-bench", theme.variables(theme.DARK))
+        + (HERE / "bench.css").read_text(encoding="utf-8")
+    )
 
 
 class BenchWidget(anywidget.AnyWidget):
     """Fields, buttons, lanes and counters. `picture` is the newest one; `said` the newest words."""
 
     _esm = T.Unicode((HERE / "bench.js").read_text(encoding="utf-8")).tag(sync=True)
-    _css = T.Unicode(
-        f".lab-bench{{{theme.variables(theme.LIGHT)}}}"
-        + theme.on_dark_pages(".lab-bench", theme.variables(theme.DARK))
-        + (HERE / "bench.css").read_text(encoding="utf-8")
-    ).tag(sync=True)
+    _css = T.Unicode(style()).tag(sync=True)
     transports: Any = T.List(list(TRANSPORTS)).tag(sync=True)
     counters: Any = T.Dict(COUNTERS).tag(sync=True)
     first: Any = T.Dict(FIRST).tag(sync=True)
@@ -76,64 +64,8 @@ class BenchWidget(anywidget.AnyWidget):
 
     def __init__(self, make: Callable[..., Engine], **first: Any) -> None:
         super().__init__(first={**FIRST, **first})
-        self._make = make
-        self._running: Engine | None = None
-        self._task: asyncio.Future[None] | None = None
-        self._loop = asyncio.get_running_loop()  # the notebook's; JupyterLab's messages come in other threads
-        self.on_msg(self._told)
-
-    def _told(self, _: Any, content: Mapping[str, Any], __: Any) -> None:
-        """A button of the page."""
-        self._loop.call_soon_threadsafe(self._queue, dict(content))
-
-    def _queue(self, content: Mapping[str, Any]) -> None:
-        """One thing at a time: what comes meanwhile waits for its turn."""
-        before = self._task
-
-        async def then() -> None:
-            if before is not None:
-                await asyncio.wait([before])
-            await self._do(str(content.get("do")), content)
-
-        self._task = self._loop.create_task(then())
-
-    async def _do(self, what: str, content: Mapping[str, Any]) -> None:
-        try:
-            if what == "start":
-                await self._end()
-                chosen = {name: content[name] for name in FIRST}
-                engine = self._make(chosen.pop("transport"), **chosen)
-                self.said = "Starting…"
-                await engine.start()
-                self._running = engine
-                asyncio.ensure_future(self._redraw(engine))
-            elif what == "end":
-                await self._end()
-            elif self._running is None:
-                self.said = "Nothing runs: press Start."
-            else:
-                self.said = await self._running.press(what)
-        except Exception as error:  # whatever it is, the page says so, and its buttons go on
-            self.said = f"{type(error).__name__}: {error}"
-
-    async def _end(self) -> None:
-        """End what runs, when whoever is behind has caught up."""
-        if self._running is not None:
-            engine, self._running = self._running, None
-            self.said = "No more messages; whoever is behind catches up."
-            await engine.finish()
-            self._show(engine)
-
-    async def _redraw(self, engine: Engine) -> None:
-        while engine.state != "ended":
-            self._show(engine)
-            await asyncio.sleep(REDRAW_S)
-        self._show(engine)
-
-    def _show(self, engine: Engine) -> None:
-        self.picture = picture = engine.picture()
-        if picture["said"] != self.said:
-            self.said = picture["said"]
+        self._driver = Driver(make, lambda name, value: setattr(self, name, value))
+        self.on_msg(lambda _, content, __: self._driver.told(content))
 
     def words(self) -> str:
         """What stands here without a browser, the same at each run."""
@@ -156,9 +88,7 @@ class BenchWidget(anywidget.AnyWidget):
 
     def close(self) -> None:
         """The page's end is the bench's, too."""
-        if self._running is not None:
-            with contextlib.suppress(RuntimeError):  # the notebook has ended already
-                self._loop.call_soon_threadsafe(self._queue, {"do": "end"})
+        self._driver.told({"do": "end"})
         super().close()
 
 
