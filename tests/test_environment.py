@@ -144,9 +144,10 @@ def _unknown_packages(text: str, words: list[str], project: dict[str, Any]) -> s
     return None
 
 
-def test_every_command_in_the_readme_can_work(project: dict[str, Any]) -> None:
-    commands = shell_commands((ROOT / "README.md").read_text("utf-8"))
-    assert commands, "the README shows no command"
+@pytest.mark.parametrize("page", ["README.md", "docs/instructors.md"])
+def test_every_command_on_a_page_can_work(project: dict[str, Any], page: str) -> None:
+    commands = shell_commands((ROOT / page).read_text("utf-8"))
+    assert commands, f"{page} shows no command"
     assert [said for command in commands if (said := problem(command, project))] == []
 
 
