@@ -26,12 +26,6 @@ window.labTest = {
     await kernel.requestExecute({ code: "", silent: true, stop_on_error: false }).done.catch(() => {});
   },
 
-  // How many code cells have been run.
-  ran() {
-    const cells = [...this.notebook().content.model.sharedModel.cells];
-    return cells.filter((cell) => cell.cell_type === "code" && cell.execution_count !== null).length;
-  },
-
   // Errors that are not meant, stderr, cells that were not run: from the model, since the page may lag behind it.
   problems() {
     const found = [];

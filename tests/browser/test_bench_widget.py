@@ -37,7 +37,6 @@ async def test_it_is_driven_by_keyboard_and_its_counters_move(
     async with opened(browser, lab, "bench.ipynb") as notebook:
         await notebook.run_all()
         page = notebook.page
-        said = page.get_by_role("status").filter(has_text="")
         await press(page, "Start")
         await page.get_by_text("3 clients follow a server by SSE").wait_for()
         received = (
@@ -57,7 +56,9 @@ async def test_it_is_driven_by_keyboard_and_its_counters_move(
         await press(page, "Freeze the server")
         await press(page, "End and count")
         await page.get_by_text("Counted:").wait_for()
-        wrong = "() => document.querySelectorAll('.lab-bench td.lab-wrong').length"
-        assert await page.evaluate(wrong) == 0, await said.all_inner_texts()
+        # While the server stood still, the publisher may have sent a number again: that is no loss.
+        received, behind, lost, *_ = await page.locator(".lab-bench tbody tr:last-child td").all_inner_texts()
+        assert (behind, lost) == ("0", "0")
+        assert int(received) >= 9
         assert await notebook.unreached() == []
         assert notebook.console == []
