@@ -1,5 +1,6 @@
 """What tests of the notifications need: a PostgreSQL of their own, and its end."""
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -114,7 +115,8 @@ class PostgreSQL:
 
 @contextmanager
 def postgresql() -> Iterator[PostgreSQL]:
-    pytest.importorskip("psycopg")
+    if importlib.util.find_spec("psycopg") is None:
+        not_here("psycopg is not installed: pip install -e '.[postgres]'")
     with tempfile.TemporaryDirectory(prefix="lab-pg-") as folder:
         server = PostgreSQL(folder)
         try:
