@@ -194,6 +194,25 @@ class Notebook:
         await self.page.evaluate("() => labTest.notebook().sessionContext.session.kernel.restart()")
         await self.page.wait_for_function("() => labTest.ready()")
 
+    async def clear(self) -> None:
+        """Take all outputs out of the page, and with them what says that a cell has been run."""
+        await self.page.evaluate(
+            "() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')"
+        )
+
+    async def reaches(self, cells: int) -> None:
+        """Wait until that many code cells have been run since `clear`."""
+        await self.page.wait_for_function("cells => labTest.ran() >= cells", arg=cells)
+
+    async def interrupt(self) -> None:
+        """Press the interrupt button, as it were."""
+        await self.page.evaluate("() => labTest.notebook().sessionContext.session.kernel.interrupt()")
+
+    async def listens(self) -> None:
+        """Wait until the kernel does again what it is asked, after an interrupt."""
+        async with asyncio.timeout(RUN_LIMIT_S):
+            await self.page.evaluate("() => labTest.listens()")
+
     async def run_next_cell(self, element: Locator) -> None:
         """Run the code cell that comes after the one with that element, and wait for its end."""
         async with asyncio.timeout(RUN_LIMIT_S):

@@ -26,6 +26,22 @@ window.labTest = {
     await kernel.requestExecute({ code: "", silent: true, stop_on_error: false }).done.catch(() => {});
   },
 
+  // How many code cells have been run.
+  ran() {
+    const cells = [...this.notebook().content.model.sharedModel.cells];
+    return cells.filter((cell) => cell.cell_type === "code" && cell.execution_count !== null).length;
+  },
+
+  // A kernel that was interrupted throws away what is in its queue, and for a moment also what comes: until it does
+  // what it is asked again.
+  async listens() {
+    const { kernel } = this.notebook().sessionContext.session;
+    for (;;) {
+      const reply = await kernel.requestExecute({ code: "", silent: true, stop_on_error: false }).done.catch(() => null);
+      if (reply?.content.status === "ok") return;
+    }
+  },
+
   // Errors that are not meant, stderr, cells that were not run: from the model, since the page may lag behind it.
   problems() {
     const found = [];

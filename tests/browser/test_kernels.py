@@ -1,4 +1,4 @@
-"""A chapter and its kernel: run again after a restart, and twice at the same time.
+"""A chapter and its kernel: run again after a restart, interrupted and run on, run twice at the same time.
 
 One chapter that starts servers stands for all; LAB_ALL_CHAPTERS=1 takes every one, which lasts half an hour.
 """
@@ -34,6 +34,18 @@ async def test_a_restarted_kernel_runs_the_chapter_again_and_again(
             await notebook.restart()
             await notebook.run_all()
             assert await notebook.problems() == []
+
+
+async def test_an_interrupted_chapter_runs_on(browser_lab: tuple[Any, Any], chapter: str) -> None:
+    async with opened(*browser_lab, chapter) as notebook:
+        await notebook.clear()
+        running = asyncio.ensure_future(notebook.run_all())
+        await notebook.reaches(8)
+        await notebook.interrupt()
+        await running
+        await notebook.listens()
+        await notebook.run_all()
+        assert await notebook.problems() == []
 
 
 async def test_two_kernels_run_the_same_chapter_at_the_same_time(
