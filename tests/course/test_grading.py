@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +81,19 @@ def test_a_definition_that_builds_on_the_one_before_brings_it() -> None:
     part = needed_for(["def f():\n    return 1", "from functools import cache\nf = cache(f)"], ["f"])
     assert "return 1" in part.source
     assert "import cache" in part.source
+
+
+def test_two_threads_never_parse_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    both, parse = threading.Barrier(2), ast.parse
+
+    def meet(source: str) -> ast.Module:
+        both.wait(0.1)  # raises if nobody else comes
+        return parse(source)
+
+    monkeypatch.setattr(ast, "parse", meet)
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(needed_for, ["def f(): pass"], ["f"]) for _ in range(2)]
+    assert {type(job.exception()) for job in jobs} == {threading.BrokenBarrierError}
 
 
 def test_a_cell_that_is_no_python_is_named_and_the_others_are_read() -> None:

@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import ast
 import symtable
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+
+# The parser of Python 3.11 counts its depth for all threads together (python/cpython#106905): one at a time.
+_PARSING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ def needed_for(cells: Iterable[str], wanted: Iterable[str]) -> Slice:
             "" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()
         )
         try:
-            tree = ast.parse(plain)
+            with _PARSING:
+                tree = ast.parse(plain)
         except (SyntaxError, ValueError, RecursionError) as error:
             where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
             unreadable.append(f"code cell {number}{where}: {getattr(error, 'msg', error)}")
