@@ -1,13 +1,17 @@
 """What the notebooks import from.
 
 The first import mends two things in the kernel while a cell waits in `await`: Jupyter's interrupt button ends
-it, and sliders that are moved meanwhile go on moving afterwards.
+it, and sliders that are moved meanwhile go on moving afterwards. And where only a browser's Python is, it
+puts in what the models lack there (labsupport/plain).
 """
 
-import asyncio
-import inspect
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from labsupport import plain
+
+if TYPE_CHECKING:
+    import asyncio
 
 BEAT_S = 0.2  # seconds; an interrupt takes effect at the next beat, and a beat costs some microseconds
 
@@ -31,6 +35,8 @@ def _start_heartbeat() -> None:
     global _heartbeat
     if _kernel() is None:
         return
+    import asyncio  # here: a model alone needs no loop, and asyncio loads sockets and threads
+
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -41,6 +47,8 @@ def _start_heartbeat() -> None:
 
 
 async def _beat() -> None:
+    import asyncio
+
     while True:  # noqa: ASYNC110 - not for an event: to wake up is all that this is for
         await asyncio.sleep(BEAT_S)
 
@@ -57,6 +65,8 @@ def _tell_widgets_when_done() -> None:
     handle = getattr(kernel, "dispatch_shell", None)
     if handle is None or getattr(handle, "tells", False) or not hasattr(kernel, "_publish_status"):
         return
+    import inspect
+
     if "concurrent" not in inspect.signature(handle).parameters:
         return
 
@@ -71,5 +81,6 @@ def _tell_widgets_when_done() -> None:
     kernel.dispatch_shell = dispatch_shell
 
 
+plain.prepare()
 _start_heartbeat()
 _tell_widgets_when_done()

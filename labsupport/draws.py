@@ -14,6 +14,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+# Whether numpy is numpy, or the few functions that labsupport/plain puts in its place where it is missing.
+NUMPY = np.__name__ == "numpy"
+
 Floats: TypeAlias = Any  # a float, or a numpy array of floats with one element per client
 Counts: TypeAlias = Any  # an int, or a numpy array of ints
 

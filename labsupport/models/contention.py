@@ -35,7 +35,7 @@ import numpy as np
 import simpy
 
 from labsupport.backoff import Decorrelated, EqualJitter, Exponential, Fixed, FullJitter, Policy
-from labsupport.draws import ONCE, RUN, WAIT, draw, draw_from, stream
+from labsupport.draws import NUMPY, ONCE, RUN, WAIT, draw, draw_from, stream
 from labsupport.models import checks
 from labsupport.models.contention_messages import message_keys, message_ms
 from labsupport.models.contention_results import PUBLISHED, Contention, Curves, Published
@@ -135,7 +135,8 @@ def simulate(
     """Let `clients` write one row, `runs` times over, and return what that took.
 
     policy   a name of POLICIES, or any policy of labsupport.backoff that does not give up
-    engine   "numpy" (fast) or "simpy" (the text to read); both give the same bytes
+    engine   "numpy" (fast) or "simpy" (the text to read); both give the same bytes. Where numpy is missing,
+             SimPy answers
 
     Run r of a seed meets the same messages whatever the policy, and adding clients changes nothing for the
     others' messages; so two policies differ by what they do and not by luck. ValueError for what cannot be.
@@ -144,6 +145,7 @@ def simulate(
     checks.count("clients", clients)
     checks.count("runs", runs)
     checks.choice("engine", engine, ENGINES)
+    engine = engine if NUMPY else "simpy"
     _refuse_long(clients, runs, engine)
     run_seeds = [int(stream(seed, run, RUN)) for run in range(runs)]
     if engine == "numpy":

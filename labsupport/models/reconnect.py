@@ -18,7 +18,8 @@ take the one whose timer was set first.) So the order of all arrivals is one fac
 
     engine="simpy"   one process per client: the text below. About a second for 20 000 clients.
     engine="numpy"   the same run, bit for bit, in arrays: a million clients in a second or two. The default,
-                     since nothing but the time it takes tells them apart (test_reconnect_engines.py).
+                     since nothing but the time it takes tells them apart (test_reconnect_engines.py);
+                     where numpy is missing, SimPy answers instead.
 
 Draws. A client's k-th wait (from 0) takes draw k of its lane WAIT, as its `Waits` do on the wire; its n-th
 attempt (from 0) takes draw n of SPREAD. With `first_at_once` attempt n comes after n waits, else after n + 1.
@@ -42,10 +43,9 @@ import simpy
 from simpy.events import EventPriority
 
 from labsupport.backoff import GRPC, Policy, Waits
-from labsupport.draws import PHASE, SPREAD, draw
+from labsupport.draws import NUMPY, PHASE, SPREAD, draw
 from labsupport.models import checks
 from labsupport.models.reconnect_fluid import FluidStorm, fluid
-from labsupport.models.reconnect_numpy import run_in_arrays
 from labsupport.models.reconnect_results import Event, Gap, StormRun, collected, gap, sup_distance
 from labsupport.models.reconnect_storm import (
     HORIZON_S,
@@ -187,7 +187,9 @@ def simulate(storm: Storm, policy: Policy, seed: int = 0, engine: str = "numpy")
     """
     checks.choice("engine", engine, ("simpy", "numpy"))
     _refuse_to_spin(storm, policy)
-    if engine == "numpy":
+    if engine == "numpy" and NUMPY:
+        from labsupport.models.reconnect_numpy import run_in_arrays  # here: it is nothing without numpy
+
         return run_in_arrays(storm, policy, seed)
     env = simpy.Environment(initial_time=0)
     server = Server(storm)
