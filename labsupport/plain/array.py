@@ -73,7 +73,7 @@ def higher(a: Any, b: Any) -> Any:
 
 def total(values: Iterable[Any]) -> Any:
     """The sum: exact for whole numbers, rounded once for others."""
-    values = list(values)
+    values = list(values) or [0.0]
     if all(isinstance(one, int) for one in values):
         return sum(values)
     try:

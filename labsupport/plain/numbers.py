@@ -5,6 +5,7 @@ it there). What is not here says so, and what to try. Elementary functions are t
 may differ from numpy's in the last bit; a sum of n numbers is within n such bits of numpy's.
 """
 
+import builtins
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
@@ -95,7 +96,7 @@ def arange(start: int, stop: int | None = None) -> Array:
 
 
 def linspace(start: float, stop: float, num: int = 50) -> Array:
-    step = (stop - start) / max(1, num - 1)
+    step = (stop - start) / builtins.max(1, num - 1)
     return Array([*(start + i * step for i in range(num - 1)), *([float(stop)] if num > 1 else [start])])
 
 
@@ -271,7 +272,7 @@ def percentile(value: Any, percent: Any, method: str = "linear") -> Any:
 
     def at(one: float) -> Any:
         place = one / 100 * (len(ordered) - 1)
-        below = min([math.floor(place), len(ordered) - 1])
+        below = math.floor(place)
         if method in ("higher", "nearest"):
             return ordered[math.ceil(place) if method == "higher" else round(place)]
         share, low, high = place - below, ordered[below], ordered[below + (place > below)]
@@ -321,14 +322,10 @@ def searchsorted(ordered: Any, value: Any, side: str = "left") -> Any:
 
 def bincount(value: Any, minlength: int = 0) -> Array:
     values = array_of(value).values
-    counts = [0] * (1 + _largest([minlength - 1, *values]))
+    counts = [0] * (1 + builtins.max([minlength - 1, *values]))
     for one in values:
         counts[one] += 1
     return Array(counts)
-
-
-def _largest(values: list[int]) -> int:
-    return sorted(values)[-1]
 
 
 def cumsum(value: Any) -> Array:

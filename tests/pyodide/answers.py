@@ -1,7 +1,7 @@
 """What the models of the four chapters answer, as plain numbers: asked of Pyodide, and of CPython.
 
-`answers()` calls the models with the chapters' own kinds of cells, smaller, and returns what can be JSON. It
-imports only what a browser has, so that one file asks the same of every Python.
+The calls are those of the chapters' cells, smaller. Only what a browser has is imported, so that one file
+asks the same of every Python.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def storms() -> dict[str, Any]:
     from labsupport.models import reconnect_closed_forms as forms
     from labsupport.models.reconnect import Login, RetryAfter, Storm, SynDrops, gap, simulate
 
-    storm = Storm(300, 50, 20, outage_s=0.5, spread_s=0.1)
+    storm = Storm(150, 25, 10, outage_s=0.5, spread_s=0.1)
     policies = {
         "page": backoff.PageSample(),
         "full": backoff.FullJitter(),
@@ -98,7 +98,7 @@ def storms() -> dict[str, Any]:
         "login": {"login": Login(25, 10)},
         "dropped": {"syn_drops": SynDrops(10)},
     }.items():
-        runs[name] = simulate(Storm(300, 50, 20, **ways), backoff.FullJitter(), seed=SEED)
+        runs[name] = simulate(Storm(150, 25, 10, **ways), backoff.FullJitter(), seed=SEED)
     shown = (
         "connected_at_s", "arrival_times_ns", "arrival_client", "arrival_attempt", "arrival_outcome",
         "accepted_ns", "attempts_per_client", "peak_attempts_per_s", "peak_attempts_in_1s", "lost_clients",
@@ -165,14 +165,14 @@ def capacity() -> dict[str, Any]:
         messages_per_room=between("6/min", "1/s", "quiet and busy rooms"), members=between(10, 60),
         message="300 B", transport="websocket", heartbeat="25 s",
         server=Server(memory="16 GB", cores=8, network="10 Gbit/s"), reconnect_within="30 s", seed=SEED,
-        samples=1_000,
+        samples=400,
     )  # fmt: skip
     million = plan(
         users=1_000_000, messages_per_user=between("1/min", "10/min"), members=between(5, 50),
         message="300 B", transport="websocket", heartbeat="25 s",
         server=Server(memory="16 GB", cores=4, connections=between(50_000, 200_000, "what one dares lose")),
         costs=Costs(push=between("10 us", "80 us"), accepts=between("300/s", "1500/s")),
-        broker_limit="200000/s", brokers=2, seed=SEED, samples=1_000,
+        broker_limit="200000/s", brokers=2, seed=SEED, samples=400,
     )  # fmt: skip
     asked = [
         plan(users=100_000, messages_per_user="1/min", transport=way, seed=SEED)
@@ -196,6 +196,9 @@ def capacity() -> dict[str, Any]:
     }
 
 
+CHAPTERS = (polling, storms, liveness, capacity)
+
+
 def answers() -> dict[str, Any]:
     """All four, as JSON could hold them."""
-    return {one.__name__: plain(one()) for one in (polling, storms, liveness, capacity)}
+    return {chapter.__name__: plain(chapter()) for chapter in CHAPTERS}
