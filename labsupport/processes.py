@@ -25,7 +25,7 @@ import types
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import IO, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]  # the folder that holds servers/
 READY_S = 20.0  # seconds until the ready line; a fifth of one is usual, but not on a machine that is full
@@ -60,31 +60,50 @@ class Server:
 
     def _start(self, *ports: str) -> None:
         """Start the process and wait for its ready line. ServerError carries its log if none comes."""
-        ready: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        begun = threading.Event()
+        ready: queue.SimpleQueue[dict[str, Any] | OSError | None] = queue.SimpleQueue()
         arguments = ["--port", "0", *self.arguments, *ports]
-        self._process = process = _start_process(f"servers.{self.name}", *arguments)
-        assert process.stdout is not None
-        self._pump = threading.Thread(target=self._read, args=(process.stdout, ready), daemon=True)
-        self._pump.start()
+        self._pump = threading.Thread(target=self._run, args=(arguments, begun, ready), daemon=True)
         self._paused = late = False
         try:
+            self._pump.start()
             info = ready.get(timeout=self.ready_s or READY_S)
         except queue.Empty:
             info, late = None, True
         except BaseException:  # the interrupt button: leave no half-started server behind
-            self.stop()
+            if begun.wait(READY_S):
+                self.stop()
             raise
+        if isinstance(info, OSError):
+            raise info
         if info is None:
+            begun.wait()
             self.stop()
-            end = f"ended ({_how(process.returncode)})"
+            end = f"ended ({_how(self._process.returncode)})"
             what = f"printed no ready line in {self.ready_s or READY_S:g} s" if late else end
             said = "\n".join(self.log[-40:]) or "nothing"
             raise ServerError(f"servers.{self.name} was started, but it {what}. It said:\n{said}")
         self.info = info
 
-    def _read(self, stdout: IO[bytes], ready: "queue.SimpleQueue[dict[str, Any] | None]") -> None:
-        """Read its output for all its life: a server whose full pipe nobody reads stands still."""
-        with stdout:
+    def _run(
+        self,
+        arguments: list[str],
+        begun: threading.Event,
+        ready: "queue.SimpleQueue[dict[str, Any] | OSError | None]",
+    ) -> None:
+        """Start the process, and read its output for all its life: a full pipe that nobody reads stops it.
+
+        In a thread of its own from the start: an interrupt, which comes to the main thread alone, would else
+        fall between the process and the name for it.
+        """
+        try:
+            self._process = process = _start_process(f"servers.{self.name}", *arguments)
+        except OSError as error:
+            ready.put(error)
+            return
+        begun.set()
+        assert process.stdout is not None
+        with process.stdout as stdout:
             for line in iter(lambda: stdout.readline(LINE_BYTES), b""):
                 if line.startswith(b'{"ready"'):
                     with contextlib.suppress(ValueError):
