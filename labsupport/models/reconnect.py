@@ -75,6 +75,10 @@ __all__ = [
     "sup_distance",
 ]
 
+SIMPY_CLIENTS = (
+    100_000  # the most for which SimPy answers where the fast engine cannot: a minute in a browser
+)
+
 Process = Generator[simpy.Event, Any, None]
 
 
@@ -187,6 +191,11 @@ def simulate(storm: Storm, policy: Policy, seed: int = 0, engine: str = "numpy")
     """
     checks.choice("engine", engine, ("simpy", "numpy"))
     _refuse_to_spin(storm, policy)
+    if engine == "numpy" and not NUMPY and storm.clients > SIMPY_CLIENTS:
+        raise ValueError(
+            f"{storm.clients:,} clients need the fast engine, and that needs numpy, which is missing here: "
+            f"SimPy answers for up to {SIMPY_CLIENTS:,}; try fewer clients at as many fewer accepts_per_s"
+        )
     if engine == "numpy" and NUMPY:
         from labsupport.models.reconnect_numpy import run_in_arrays  # here: it is nothing without numpy
 

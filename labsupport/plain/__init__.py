@@ -12,7 +12,7 @@ Where numpy is there and sockets work, it changes nothing.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -23,27 +23,32 @@ from typing import NoReturn
 ON_A_MACHINE = ("labsupport.processes", "labsupport.clients", "labsupport.measure", "labsupport.bench_page",
                 "labsupport.sweep", "servers")  # fmt: skip
 LIBRARIES = ("aiohttp", "websockets", "redis")
+BUILT_ON_NUMPY = ("matplotlib",)
 
 
 class NeedsAMachine(ImportError):
     """Something was asked for that a browser's Python can never do."""
 
 
-class Refusal(MetaPathFinder):
-    """Answers for modules that cannot work in a browser."""
+class NumpyIsMissing(ImportError):
+    """A library was asked for that is built on numpy."""
 
-    def __init__(self, *names: str) -> None:
-        self.names = names
+
+class Refusal(MetaPathFinder):
+    """Answers for modules that cannot work here."""
+
+    def __init__(self, refuse: Callable[[str], NoReturn], *names: str) -> None:
+        self.refuse, self.names = refuse, names
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if any(name == room or name.startswith(f"{room}.") for room in self.names):
-            refuse(name)
+            self.refuse(name)
         return None
 
 
-def refuse(name: str) -> NoReturn:
+def in_a_browser(name: str) -> NoReturn:
     """Say why this cannot be had in a browser, and what to do."""
     raise NeedsAMachine(
         f"{name} is for servers, connections or processes: expected a machine that lets Python have them, "
@@ -54,12 +59,20 @@ def refuse(name: str) -> NoReturn:
     )
 
 
+def without_numpy(name: str) -> NoReturn:
+    """Say that a library needs numpy, and what runs without."""
+    from labsupport.plain.array import needs_numpy
+
+    raise NumpyIsMissing(needs_numpy(name), name=name)
+
+
 def prepare() -> None:
     """Put in what is missing. Called by labsupport/__init__.py; a second call changes nothing."""
     if sys.platform == "emscripten" and not any(isinstance(finder, Refusal) for finder in sys.meta_path):
-        sys.meta_path.insert(0, Refusal(*ON_A_MACHINE))
-        sys.meta_path.append(Refusal(*LIBRARIES))  # last: only if nobody has installed it
+        sys.meta_path.insert(0, Refusal(in_a_browser, *ON_A_MACHINE))
+        sys.meta_path.append(Refusal(in_a_browser, *LIBRARIES))  # last: only if nobody has installed it
     if find_spec("numpy") is None:
         from labsupport.plain import numbers, typing
 
+        sys.meta_path.insert(0, Refusal(without_numpy, *BUILT_ON_NUMPY))
         sys.modules["numpy"], sys.modules["numpy.typing"] = numbers, typing

@@ -15,15 +15,20 @@ from typing import Any
 Shape = tuple[int, ...]
 
 
+def needs_numpy(what: str) -> str:
+    """What a reader is told: what runs without numpy, what does not, what to try."""
+    return (
+        f"{what} needs numpy, and this Python has none. Without it run: polling, liveness, storms by SimPy, "
+        "and capacity plans; not pictures, the fluid limit or a million clients. In JupyterLite try %pip "
+        "install numpy and restart the kernel; else run this cell on your machine"
+    )
+
+
 class NeedsNumpy(AttributeError):
-    """What was asked for is beyond this stand-in. The text says what to do."""
+    """What was asked for is beyond this stand-in."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what} needs numpy, and this Python has none. Without it run: polling, liveness, storms with "
-            'engine="simpy", and capacity plans; not pictures, the fluid limit or a million clients. In '
-            "JupyterLite try %pip install numpy and restart the kernel; else run this cell on your machine"
-        )
+        super().__init__(needs_numpy(what))
 
 
 def divided(a: float, b: float) -> float:

@@ -41,11 +41,15 @@ def said(call: Callable[[], Any]) -> str:
 def refusals() -> dict[str, str]:
     """What a reader meets in a cell that a browser cannot run."""
     from labsupport.backoff import FullJitter
-    from labsupport.models.reconnect import Storm, fluid
+    from labsupport.models.reconnect import Storm, fluid, simulate
 
     names = ("labsupport.processes", "labsupport.measure", "labsupport.clients", "servers.sse", "aiohttp")
     found = {name: said(lambda name=name: importlib.import_module(name)) for name in names}
-    return found | {"fluid": said(lambda: fluid(Storm(100, 10, 5), FullJitter()))}
+    return found | {
+        "fluid": said(lambda: fluid(Storm(100, 10, 5), FullJitter())),
+        "picture": said(simulate(Storm(100, 10, 5), FullJitter()).plot),
+        "million": said(lambda: simulate(Storm(1_000_000, 20_000, 10_000), FullJitter())),
+    }
 
 
 def told() -> str:

@@ -109,6 +109,11 @@ def test_a_cell_that_starts_a_server_says_what_is_missing_and_what_to_do(
         assert words in said
 
 
-def test_the_fluid_limit_says_that_it_needs_numpy(told: dict[str, Any]) -> None:
-    assert "needs numpy" in told["refusals"]["fluid"]
-    assert "%pip install numpy" in told["refusals"]["fluid"]
+@pytest.mark.parametrize("name", ["fluid", "picture"])
+def test_what_numpy_alone_can_do_says_that_it_needs_numpy(name: str, told: dict[str, Any]) -> None:
+    assert "needs numpy" in told["refusals"][name]
+    assert "%pip install numpy" in told["refusals"][name]
+
+
+def test_a_million_clients_are_refused_before_simpy_takes_minutes(told: dict[str, Any]) -> None:
+    assert told["refusals"]["million"].startswith("ValueError: 1,000,000 clients need the fast engine")
