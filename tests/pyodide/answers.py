@@ -6,7 +6,10 @@ asks the same of every Python.
 
 from __future__ import annotations
 
+import io
 import math
+import re
+from contextlib import redirect_stdout
 from typing import Any
 
 SEED = 20
@@ -194,6 +197,17 @@ def capacity() -> dict[str, Any]:
         "bill": [[line.text, line.value, line.low, line.high] for line in bill.lines],
         "forms": [closed_forms.source_addresses(1_000_000), connections_per_server("16 GB", "50 KB")],
     }
+
+
+def page(text: str) -> list[str]:
+    """What each Python cell of a page prints, in order; lines for the notebook (%pip) are left out."""
+    printed, world = [], {"__name__": "page"}
+    for cell in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        out = io.StringIO()
+        with redirect_stdout(out):
+            exec(re.sub(r"^%.*$", "", cell, flags=re.MULTILINE), world)
+        printed.append(out.getvalue())
+    return printed
 
 
 CHAPTERS = (polling, storms, liveness, capacity)

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 WATCHED = {"socket": "socket.__init__", "threading": "Thread.start", "subprocess": "Popen.__init__"}
@@ -60,7 +61,7 @@ def told() -> str:
         has_numpy = False
     made = watched()
     seconds, found = {}, {}
-    from answers import CHAPTERS, plain
+    from answers import CHAPTERS, page, plain
 
     for chapter in CHAPTERS:
         begun_s = time.monotonic()
@@ -74,6 +75,7 @@ def told() -> str:
             "answers": found,
             "made": made,
             "seconds": seconds,
+            "page": page(Path(__file__).with_name("no-install.md").read_text("utf-8")),
             "refusals": refusals(),
         }
     )

@@ -18,10 +18,11 @@ import pytest
 
 from tests.npm import install
 from tests.pyodide.alike import differences
-from tests.pyodide.answers import CHAPTERS, answers
+from tests.pyodide.answers import CHAPTERS, answers, page
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+PAGE = ROOT / "docs" / "no-install.md"
 RUN_S = 120  # seconds for Node to start Pyodide and run the models: 6 on an idle machine
 
 pytestmark = pytest.mark.xdist_group("pyodide")
@@ -44,6 +45,7 @@ def lay_out(folder: Path) -> None:
         shutil.copytree(Path(str(simpy.locate_file(name))), folder / name, ignore=no_caches)
     for name in ("answers.py", "browser.py"):
         shutil.copy(HERE / name, folder)
+    shutil.copy(PAGE, folder)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,13 @@ def test_the_same_seed_gives_the_same_numbers_in_a_browser(
     chapter: str, told: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     assert list(differences(expected[chapter], told["answers"][chapter])) == []
+
+
+def test_the_pages_cells_print_the_same_in_a_browser(told: dict[str, Any]) -> None:
+    cells = page(PAGE.read_text("utf-8"))
+    assert len(cells) == 1 + len(CHAPTERS)
+    assert all(cells[1:])
+    assert told["page"] == cells
 
 
 def test_a_storm_in_a_browser_is_the_fast_engines_storm_bit_for_bit(
