@@ -160,7 +160,15 @@ def liveness() -> dict[str, Any]:
 
 
 def capacity() -> dict[str, Any]:
-    from labsupport.capacity import Costs, Server, between, closed_forms, connections_per_server, plan
+    from labsupport.capacity import (
+        Costs,
+        Server,
+        between,
+        closed_forms,
+        connections_per_server,
+        plan,
+        predict_memory,
+    )
     from labsupport.capacity import chat as chats
 
     everyone = plan(
@@ -195,6 +203,7 @@ def capacity() -> dict[str, Any]:
         ],
         "curve": [curve.servers, curve.binding],
         "bill": [[line.text, line.value, line.low, line.high] for line in bill.lines],
+        "memory": [predict_memory(5_000, processes=2).bytes, str(predict_memory(5_000))],
         "forms": [closed_forms.source_addresses(1_000_000), connections_per_server("16 GB", "50 KB")],
     }
 
