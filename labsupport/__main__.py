@@ -32,6 +32,7 @@ COMMANDS = {
     "start": Command("labsupport.course.editions", "copy the student's edition to work in", "start"),
     "site": Command("labsupport.course.site.build", "build the course as static pages"),
     "grade": Command("labsupport.course.grading.command", "grade what students have handed in"),
+    "nbgrader": Command("labsupport.course.nbgrader_export", "write the exercises as a course for nbgrader"),
     "million": Command("labsupport.measure.million", "hold as many connections as this machine can"),
 }
 

@@ -20,10 +20,15 @@ _PARSING = threading.Lock()
 
 @dataclass(frozen=True)
 class Slice:
-    """Source to run, in the notebook's order, and the cells that can't be read as Python."""
+    """Statements to run, in the notebook's order, and the cells that can't be read as Python."""
 
-    source: str
+    statements: list[str]
     unreadable: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """All of it."""
+        return "\n".join(self.statements)
 
 
 @dataclass
@@ -88,8 +93,16 @@ def needed_for(cells: Iterable[str], wanted: Iterable[str]) -> Slice:
             if name in statement.makes_new and name not in statement.uses:
                 break  # what stood under this name before is gone
     stars = {i for i, s in enumerate(statements) if "*" in s.gives}
-    source = "\n".join(statements[index].text for index in sorted(chosen | stars))
-    return Slice(source, tuple(unreadable))
+    return Slice([statements[index].text for index in sorted(chosen | stars)], tuple(unreadable))
+
+
+def names_from_outside(source: str) -> set[str]:
+    """The names that a cell's definitions read and do not give: what must stand before it.
+
+    A bare expression at the top, such as `check("3.2", parse)`, is not counted. Raises SyntaxError.
+    """
+    nodes = [node for node in ast.parse(source).body if not isinstance(node, ast.Expr)]
+    return set().union(*map(_uses, nodes)) - {name for node in nodes for name in _gives(node)}
 
 
 def _gives(node: ast.AST) -> Iterator[str]:
