@@ -32,7 +32,7 @@ CELL_S = 120  # a case that never ends is ended by the check itself, long before
 EXERCISE = re.compile(r"^### Exercise", re.MULTILINE)
 PROSE_BETWEEN = 4  # cells at most from an exercise's heading to its answer
 
-CONFIG = f'''"""nbgrader's settings for this course, as `python -m labsupport nbgrader` wrote them: change what you like."""
+CONFIG = f'''"""nbgrader's settings, as `python -m labsupport nbgrader` wrote them; another export keeps your changes."""
 
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "{COURSE}"
@@ -100,14 +100,10 @@ def _prose(notebook: Notebook, index: int, question: Question) -> list[Cell]:
 
 
 def _needed(notebook: Notebook, answer: Cell) -> list[str]:
-    """The chapter's statements that the answer needs. The answer's own cell is kept out: it has the solution."""
-    others = [cell.source for _, cell in code_cells(notebook) if cell is not answer]
+    """The chapter's statements that the answer needs; none of them from a cell that holds a solution."""
+    others = [cell.source for _, cell in code_cells(notebook) if not has_answer(cell)]
     names = names_from_outside(answer.source) - {"check"}
-    return [CHECK, *needed_for((cell for cell in others if not _is_marked(cell)), names).statements]
-
-
-def _is_marked(source: str) -> bool:
-    return has_answer(nbformat.v4.new_code_cell(source))
+    return [CHECK, *needed_for(others, names).statements]
 
 
 def _name(kind: str, question: Question, number: int = 0) -> str:
