@@ -33,7 +33,7 @@ def _start_heartbeat() -> None:
     (ipykernel issue 881). A beat is such a step.
     """
     global _heartbeat
-    if _kernel() is None:
+    if _kernel() is None or sys.platform == "emscripten":  # a browser sends no signals
         return
     import asyncio  # here: a model alone needs no loop, and asyncio loads sockets and threads
 

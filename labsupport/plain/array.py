@@ -166,7 +166,7 @@ class Array:
     @property
     def dtype(self) -> type:
         """bool, int or float: the widest of the elements' types; float where there are none."""
-        kinds = {type(value) for value in self.values}
+        kinds = set(map(type, self.values))
         return next((kind for kind in (float, int, bool) if kind in kinds), float)
 
     @property

@@ -126,7 +126,7 @@ def repeat(value: Any, counts: Any) -> Array:
 
 def _even(made: Array) -> Array:
     """All elements of one type."""
-    return made.astype(made.dtype)
+    return made.astype(made.dtype) if len(set(map(type, made.values))) > 1 else made
 
 
 # ---- shapes ------------------------------------------------------------------------------------------------
