@@ -23,6 +23,7 @@ of the lesson.
 
 What holds for all of them: times in seconds, rates per second, units in the names; the seed is an argument,
 and the same seed gives the same bytes; results are frozen, hold numpy arrays, draw themselves
-(`run.plot()`) and say in a sentence what happened (`run.summary()`). Each docstring says what is assumed,
+(`run.plot()`) and say in a sentence what happened (`run.summary()`). In a browser's Python, without numpy,
+labsupport/plain stands in for it, and SimPy for the fast engines. Each docstring says what is assumed,
 what is left out and what checks it.
 """

@@ -19,8 +19,8 @@ def needs_numpy(what: str) -> str:
     """What a reader is told: what runs without numpy, what does not, what to try."""
     return (
         f"{what} needs numpy, and this Python has none. Without it run: polling, liveness, storms by SimPy, "
-        "and capacity plans; not pictures, the fluid limit or a million clients. In JupyterLite try %pip "
-        "install numpy and restart the kernel; else run this cell on your machine"
+        "and capacity plans; not pictures, the fluid limit or a million clients. In JupyterLite restart the "
+        "kernel and try %pip install numpy before you import labsupport; else run this cell on your machine"
     )
 
 
