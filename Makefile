@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: lab test lint bench notebooks students site clean
+.PHONY: lab test lint bench notebooks students site kernels photographs clean
 .DEFAULT_GOAL := lab
 
 # One clear sentence where something is missing, then the locked packages, then the project itself.
@@ -48,6 +48,14 @@ students: $(READY)
 # The course as static pages, in build/site
 site: $(READY)
 	$(BIN)/python -m labsupport site
+
+# Every chapter in two kernels at once, restarted twice, interrupted and run on: about ten minutes
+kernels: $(READY)
+	LAB_ALL_CHAPTERS=1 $(BIN)/python -m pytest tests/browser/test_kernels.py
+
+# Every chapter as JupyterLab shows it, in light and in dark, in test-results: for eyes, not for checks
+photographs: $(READY)
+	LAB_PHOTOGRAPHS=1 $(BIN)/python -m pytest -n 3 --dist loadfile tests/browser/test_chapters_?.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

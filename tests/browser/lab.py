@@ -24,8 +24,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
-from playwright.async_api import Browser, Locator, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
@@ -194,24 +195,20 @@ class Notebook:
         await self.page.evaluate("() => labTest.notebook().sessionContext.session.kernel.restart()")
         await self.page.wait_for_function("() => labTest.ready()")
 
-    async def clear(self) -> None:
-        """Take all outputs out of the page, and with them what says that a cell has been run."""
-        await self.page.evaluate(
-            "() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')"
-        )
+    async def interrupted(self, share: float) -> None:
+        """Run every cell, press the interrupt button when that share has been run, wait for the kernel.
 
-    async def reaches(self, cells: int) -> None:
-        """Wait until that many code cells have been run since `clear`."""
-        await self.page.wait_for_function("cells => labTest.ran() >= cells", arg=cells)
-
-    async def interrupt(self) -> None:
-        """Press the interrupt button, as it were."""
-        await self.page.evaluate("() => labTest.notebook().sessionContext.session.kernel.interrupt()")
-
-    async def listens(self) -> None:
-        """Wait until the kernel does again what it is asked, after an interrupt."""
+        The run is not waited for: an interrupt between the last line of a cell and its reply takes it along
+        (in the message dispatch of ipykernel), and JupyterLab waits for the reply for ever.
+        """
         async with asyncio.timeout(RUN_LIMIT_S):
-            await self.page.evaluate("() => labTest.listens()")
+            await self.page.evaluate("share => labTest.interrupted(share)", share)
+
+    async def run_on(self) -> None:
+        """Run the cell that an interrupt stopped, and every one below it."""
+        async with asyncio.timeout(RUN_LIMIT_S):
+            await self.page.evaluate("() => labTest.runOn()")
+        await self.page.wait_for_function("() => labTest.drawn()")
 
     async def run_next_cell(self, element: Locator) -> None:
         """Run the code cell that comes after the one with that element, and wait for its end."""
@@ -305,11 +302,17 @@ class Notebook:
         return shots
 
 
+# One for all notebooks, so that JupyterLab's scripts are fetched and compiled once.
+_contexts: WeakKeyDictionary[Browser, BrowserContext] = WeakKeyDictionary()
+
+
 @contextlib.asynccontextmanager
 async def opened(browser: Browser, lab: Lab, path: str) -> AsyncIterator[Notebook]:
     """The notebook at `path` below JupyterLab's root, its kernel idle; closed, kernel too, afterwards."""
-    context = await browser.new_context(viewport={"width": WIDTH_PX, "height": HEIGHT_PX})
-    page = await context.new_page()
+    if browser not in _contexts:
+        _contexts[browser] = await browser.new_context()
+    page = await _contexts[browser].new_page()
+    await page.set_viewport_size({"width": WIDTH_PX, "height": HEIGHT_PX})
     page.set_default_timeout(WAIT_MS)
     await page.add_init_script(path=PAGE_SCRIPT)
     notebook = Notebook(page)
@@ -328,7 +331,7 @@ async def opened(browser: Browser, lab: Lab, path: str) -> AsyncIterator[Noteboo
     finally:
         with contextlib.suppress(PlaywrightError):
             await page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-        await context.close()
+        await page.close()
 
 
 def _is_outside(url: str) -> bool:

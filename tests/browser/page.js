@@ -22,24 +22,51 @@ window.labTest = {
   // takes its requests in turn, so an empty one has its turn when all cells have had theirs.
   async runAll() {
     await window.jupyterapp.commands.execute("notebook:run-all-cells");
-    const { kernel } = this.notebook().sessionContext.session;
-    await kernel.requestExecute({ code: "", silent: true, stop_on_error: false }).done.catch(() => {});
+    await this.listens();
   },
 
-  // How many code cells have been run.
-  ran() {
-    const cells = [...this.notebook().content.model.sharedModel.cells];
-    return cells.filter((cell) => cell.cell_type === "code" && cell.execution_count !== null).length;
+  codeCells() {
+    return this.notebook().content.widgets.filter((cell) => cell.model.type === "code" && cell.model.sharedModel.getSource().trim());
+  },
+
+  // Runs all, and interrupts the kernel when that share of the code cells has been run.
+  async interrupted(share) {
+    const { commands } = window.jupyterapp;
+    await commands.execute("notebook:clear-all-cell-outputs"); // and with them what says that a cell has been run
+    commands.execute("notebook:run-all-cells").catch(() => {});
+    const cells = this.codeCells();
+    const ran = () => cells.filter((cell) => cell.model.executionCount !== null).length;
+    while (ran() < share * cells.length) await new Promise((done) => setTimeout(done, 10));
+    await this.notebook().sessionContext.session.kernel.interrupt();
+    await this.listens();
   },
 
   // A kernel that was interrupted throws away what is in its queue, and for a moment also what comes: until it does
-  // what it is asked again.
+  // what it is asked again. An answer can be lost, so it is asked more than once.
   async listens() {
     const { kernel } = this.notebook().sessionContext.session;
-    for (;;) {
-      const reply = await kernel.requestExecute({ code: "", silent: true, stop_on_error: false }).done.catch(() => null);
-      if (reply?.content.status === "ok") return;
+    for (let heard = false; !heard; ) {
+      const asked = kernel.requestExecute({ code: "", silent: true, stop_on_error: false }).done;
+      const answer = asked.then((reply) => (heard ||= reply.content.status === "ok"), () => {});
+      await Promise.race([answer, new Promise((done) => setTimeout(done, 2000))]);
     }
+  },
+
+  // From the first cell that was stopped or not run: the reader's way on after an interrupt.
+  async runOn() {
+    const stopped = ({ model }) => model.executionCount === null || this.unmeant(model.sharedModel).length > 0;
+    const first = this.codeCells().find(stopped);
+    if (!first) return;
+    const { content } = this.notebook();
+    content.activeCellIndex = content.widgets.indexOf(first);
+    content.deselectAll();
+    await window.jupyterapp.commands.execute("notebook:run-all-below");
+    await this.listens();
+  },
+
+  unmeant(cell) {
+    if ((cell.getMetadata("tags") ?? []).includes("raises-exception")) return [];
+    return cell.getOutputs().filter((output) => output.output_type === "error");
   },
 
   // Errors that are not meant, stderr, cells that were not run: from the model, since the page may lag behind it.
@@ -49,11 +76,10 @@ window.labTest = {
       const source = cell.getSource().trim();
       if (cell.cell_type !== "code" || !source) return;
       const where = `cell ${index + 1} (${source.split("\n")[0].slice(0, 40)})`;
-      const meant = (cell.getMetadata("tags") ?? []).includes("raises-exception");
       if (cell.execution_count === null) found.push(`${where} was not run`);
+      for (const output of this.unmeant(cell)) found.push(`${where}: ${output.ename}: ${output.evalue}`);
       for (const output of cell.getOutputs()) {
         const text = [output.text ?? ""].flat().join("").slice(0, 300);
-        if (output.output_type === "error" && !meant) found.push(`${where}: ${output.ename}: ${output.evalue}`);
         if (output.name === "stderr") found.push(`${where}: stderr: ${text}`);
       }
     });

@@ -1,61 +1,48 @@
-"""A chapter and its kernel: run again after a restart, interrupted and run on, run twice at the same time.
+"""A chapter and its kernel take what readers do: a second kernel at the same time, restarts, an interrupt.
 
-One chapter that starts servers stands for all; LAB_ALL_CHAPTERS=1 takes every one, which lasts half an hour.
+Two chapters stand for all, one with a server and raw sockets and one with a cluster and its broker; `make
+kernels` (LAB_ALL_CHAPTERS=1) takes every one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser.lab import opened
+from labsupport.course.notebooks import execute
+from tests.browser.chapters import CHAPTERS, each_of
+from tests.browser.lab import Notebook
 
-CHAPTERS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
-TAKEN = [path.name for path in CHAPTERS if os.environ.get("LAB_ALL_CHAPTERS") or path.name[:2] == "05"]
+TAKEN = [path for path in CHAPTERS if os.environ.get("LAB_ALL_CHAPTERS") or path.name[:2] in ("05", "09")]
+INTERRUPTED_AT = 1 / 3  # of its code cells
+
+chapter = each_of(TAKEN)
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
 
-@pytest.fixture(params=TAKEN, ids=[name[:2] for name in TAKEN])
-def chapter(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-async def test_a_restarted_kernel_runs_the_chapter_again_and_again(
-    browser_lab: tuple[Any, Any], chapter: str
+async def test_it_runs_clean_while_a_second_kernel_runs_the_same(
+    chapter: Notebook, chapters_copy: Path, request: pytest.FixtureRequest
 ) -> None:
-    async with opened(*browser_lab, chapter) as notebook:
-        for _ in range(2):
-            await notebook.restart()
-            await notebook.run_all()
-            assert await notebook.problems() == []
+    same = chapters_copy / request.node.callspec.params["chapter"].name
+    _, executed = await asyncio.gather(chapter.run_all(), asyncio.to_thread(execute, same))
+    assert await chapter.problems() == []
+    outputs: list[Any] = [output for cell in executed.cells for output in cell.get("outputs", [])]
+    assert [output.text for output in outputs if output.get("name") == "stderr"] == []
 
 
-async def test_an_interrupted_chapter_runs_on(browser_lab: tuple[Any, Any], chapter: str) -> None:
-    async with opened(*browser_lab, chapter) as notebook:
-        await notebook.clear()
-        running = asyncio.ensure_future(notebook.run_all())
-        await notebook.reaches(8)
-        await notebook.interrupt()
-        await running
-        await notebook.listens()
-        await notebook.run_all()
-        assert await notebook.problems() == []
+@pytest.mark.parametrize("time", ["first", "second"])
+async def test_a_restarted_kernel_runs_it_clean_again(chapter: Notebook, time: str) -> None:
+    await chapter.restart()
+    await chapter.run_all()
+    assert await chapter.problems() == [], f"after the {time} restart"
 
 
-async def test_two_kernels_run_the_same_chapter_at_the_same_time(
-    browser_lab: tuple[Any, Any], chapters_copy: Path, chapter: str
-) -> None:
-    other = f"again-{chapter}"
-    shutil.copy(chapters_copy / chapter, chapters_copy / other)
-    try:
-        async with opened(*browser_lab, chapter) as one, opened(*browser_lab, other) as two:
-            await asyncio.gather(one.run_all(), two.run_all())
-            assert [await one.problems(), await two.problems()] == [[], []]
-    finally:
-        (chapters_copy / other).unlink()
+async def test_interrupted_in_the_midst_it_runs_on_from_there(chapter: Notebook) -> None:
+    await chapter.interrupted(INTERRUPTED_AT)
+    await chapter.run_on()
+    assert await chapter.problems() == []
