@@ -32,7 +32,7 @@ CELL_S = 120  # a case that never ends is ended by the check itself, long before
 EXERCISE = re.compile(r"^### Exercise", re.MULTILINE)
 PROSE_BETWEEN = 4  # cells at most from an exercise's heading to its answer
 
-CONFIG = f'''"""nbgrader's settings, as `python -m labsupport nbgrader` wrote them; another export keeps your changes."""
+CONFIG = f'''"""nbgrader's settings, written once: another export keeps your changes."""
 
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "{COURSE}"
