@@ -18,7 +18,7 @@ def differences(one: Any, other: Any, where: str = "", within: float = LAST_BITS
     elif isinstance(one, dict):
         if one.keys() != other.keys():
             yield f"{where}: {sorted(one)} and {sorted(other)}"
-        for key in one.keys() & other.keys():
+        for key in sorted(one.keys() & other.keys()):
             yield from differences(one[key], other[key], f"{where}/{key}", within)
     elif isinstance(one, list):
         if len(one) != len(other):

@@ -6,6 +6,7 @@ asks the same of every Python.
 
 from __future__ import annotations
 
+import inspect
 import io
 import math
 import re
@@ -208,6 +209,35 @@ def capacity() -> dict[str, Any]:
     }
 
 
+# A value for each argument of the formulas that has no sensible usual one.
+GIVEN: dict[str, float] = {
+    "messages_per_s": 0.3, "interval_s": 5.0, "horizon_s": 600.0, "clients": 300, "hold_s": 25.0,
+    "round_trip_s": 0.2, "timeout_s": 20.0, "connections": 5_000, "deaths_per_s": 0.5, "detection_s": 40.0,
+    "ttl_s": 32.5, "loss": 0.1, "packets_per_s": 1 / 60, "idle_limit_s": 120.0, "accepts_per_s": 50.0,
+    "accept_queue": 20, "window_s": 3.0, "delay_s": 2.0, "number": 3,
+}  # fmt: skip
+ONE_AT_A_TIME = {"synchronised_rounds", "page_wave", "tcp_gives_up_s"}  # these take numbers only
+
+
+def formulas() -> dict[str, Any]:
+    """Every formula beside the models: for numbers, and for an array in its first argument."""
+    from labsupport.models import liveness_closed_forms, polling_closed_forms, reconnect_closed_forms
+
+    import numpy as np  # isort: skip - after labsupport, which knows what to do where there is none
+
+    found: dict[str, Any] = {}
+    for module in (polling_closed_forms, liveness_closed_forms, reconnect_closed_forms):
+        for name, formula in inspect.getmembers(module, inspect.isfunction):
+            if name.startswith("_") or formula.__module__ != module.__name__:
+                continue
+            values = {one: GIVEN[one] for one in inspect.signature(formula).parameters if one in GIVEN}
+            found[name] = [formula(**values)]
+            if name not in ONE_AT_A_TIME:
+                first, value = next(iter(values.items()))
+                found[name].append(formula(**{**values, first: np.asarray([value, 0.5 * value])}))
+    return found
+
+
 def page(text: str) -> list[str]:
     """What each Python cell of a page prints, in order; lines for the notebook (%pip) are left out."""
     printed, world = [], {"__name__": "page"}
@@ -219,9 +249,9 @@ def page(text: str) -> list[str]:
     return printed
 
 
-CHAPTERS = (polling, storms, liveness, capacity)
+CHAPTERS = (polling, storms, liveness, capacity, formulas)
 
 
 def answers() -> dict[str, Any]:
-    """All four, as JSON could hold them."""
+    """All of them, as JSON could hold them."""
     return {chapter.__name__: plain(chapter()) for chapter in CHAPTERS}

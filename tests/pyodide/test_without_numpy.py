@@ -150,3 +150,13 @@ def test_what_the_stand_in_lacks_says_what_to_do(ask: Callable[[], Any]) -> None
 def test_with_numpy_nothing_is_put_in_its_place() -> None:
     assert sys.modules["numpy"] is np
     assert np.__name__ == "numpy"
+
+
+def test_a_number_that_is_off_by_more_than_its_last_bits_is_found() -> None:
+    given = {"a": [1.0, "text", 7], "b": "inf"}
+    assert list(differences(given, {"a": [1.0 + 2e-16, "text", 7], "b": "inf"})) == []
+    assert list(differences(given, {"a": [1.0 + 1e-11, "text", 8], "b": "nan"})) == [
+        "/a[0]: 1.0 and 1.00000000001", "/a[2]: 7 and 8", "/b: 'inf' and 'nan'"
+    ]  # fmt: skip
+    assert list(differences(given, {"a": [1.0, "text"], "b": "inf"})) == ["/a: 3 and 2 elements"]
+    assert len(list(differences(given, {"a": [1, "text", 7]}))) == 2  # b is missing, and 1 is no float
