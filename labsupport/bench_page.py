@@ -27,6 +27,7 @@ from labsupport.teach.bench_driver import FIRST, Driver
 
 MESSAGE_BYTES = 4096  # of a button's message
 PAGES_AT_MOST = 4
+PAGES: web.AppKey[set[web.WebSocketResponse]] = web.AppKey("pages", set)
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>The bench · Real-Time Web Lab</title>
@@ -66,7 +67,7 @@ bench.render({ model, el: document.getElementById("bench") });
 def application(token: str) -> web.Application:
     """The page at /TOKEN/, its scripts, and its line."""
     app = web.Application(client_max_size=MESSAGE_BYTES)
-    app["pages"] = 0
+    app[PAGES] = set()
 
     def known(request: web.Request) -> None:
         if not hmac.compare_digest(request.match_info["token"], token):
@@ -87,9 +88,12 @@ def application(token: str) -> web.Application:
         text = PAGE_JS.replace("FIRST_VALUES", values) if own else (HERE / "bench.js").read_text("utf-8")
         return web.Response(text=text, content_type="text/javascript")
 
+    async def live(request: web.Request) -> web.StreamResponse:
+        return await _live(request, known)
+
     app.router.add_get("/{token}/", page)
     app.router.add_get("/{token}/{name:page|bench}.js", script)
-    app.router.add_get("/{token}/live", lambda request: _live(request, known))
+    app.router.add_get("/{token}/live", live)
     return app
 
 
@@ -98,7 +102,7 @@ async def _live(request: web.Request, known: Any) -> web.StreamResponse:
     known(request)
     if request.headers.get("Origin") != f"http://{request.host}":
         raise web.HTTPForbidden(text="this line is for the bench's own page")
-    if request.app["pages"] >= PAGES_AT_MOST:
+    if len(request.app[PAGES]) >= PAGES_AT_MOST:
         raise web.HTTPServiceUnavailable(text="too many pages are open: close one")
     line = web.WebSocketResponse(max_msg_size=MESSAGE_BYTES, heartbeat=20)
     await line.prepare(request)
@@ -117,13 +121,13 @@ async def _live(request: web.Request, known: Any) -> web.StreamResponse:
                 await line.send_json([name, waiting.pop(name)])
 
     driver, writing = Driver(Bench, tell), asyncio.create_task(write())
-    request.app["pages"] += 1
+    request.app[PAGES].add(line)
     try:
         async for message in line:
             if message.type is WSMsgType.TEXT:
                 _button(message.data, driver, tell)
     finally:
-        request.app["pages"] -= 1
+        request.app[PAGES].discard(line)
         writing.cancel()
         await driver.end()
     return line

@@ -2,15 +2,25 @@
 // happens, happens in Python; this shows its newest picture. Nothing moves by itself: each picture is drawn whole,
 // five times a second, so that "reduced motion" needs nothing more.
 
-const BUTTONS = [
-  ["delay", "Delay", true],
-  ["cut", "Cut", false],
-  ["forget", "Forget", true],
-  ["freeze", "Freeze the server", true],
-  ["slow", "Slow reader", true],
-  ["kill", "Kill the server", false],
-  ["restart", "Restart it", false],
-];
+const BUTTONS = {
+  network: [
+    ["delay", "Delay", true],
+    ["cut", "Cut", false],
+    ["forget", "Forget", true],
+  ],
+  "client 1": [["slow", "Slow reader", true]],
+  server: [
+    ["freeze", "Freeze the server", true],
+    ["kill", "Kill the server", false],
+    ["restart", "Restart it", false],
+  ],
+};
+const KINDS = {
+  came: "came",
+  twice: "came again",
+  gap: "gap: some are missed, and the client is told",
+  late: "out of order (not to be expected here: one log, one connection at a time)",
+};
 const WIDTH = 690;
 const LEFT = 78;
 const ROW = 22;
@@ -72,6 +82,15 @@ function lanes(svg, picture) {
   svg.replaceChildren(...parts);
 }
 
+function legend() {
+  const entries = Object.entries(KINDS).map(([kind, words]) => {
+    const sample = draw("svg", { viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true" });
+    sample.append(mark(kind, 7, 7));
+    return make("span", {}, sample, words);
+  });
+  return make("div", { className: "lab-legend" }, ...entries);
+}
+
 function counts(table, picture, counters) {
   const names = Object.keys(counters);
   const head = make("tr", {}, make("th", { scope: "col", textContent: "client" }));
@@ -120,13 +139,19 @@ function render({ model, el }) {
   );
   end.addEventListener("click", () => model.send({ do: "end" }));
 
-  const buttons = BUTTONS.map(([name, words, stays]) => {
+  const buttons = [];
+  const add = ([name, words, stays]) => {
     const button = make("button", { type: "button", textContent: words });
     if (stays) button.setAttribute("aria-pressed", "false");
     button.addEventListener("click", () => model.send({ do: name }));
-    return [name, button, stays];
-  });
-  const faults = make("div", { className: "lab-row" }, ...buttons.map(([, button]) => button));
+    buttons.push([name, button, stays]);
+    return button;
+  };
+  const faults = make("div", { className: "lab-row" });
+  for (const [where, its] of Object.entries(BUTTONS)) {
+    const group = make("div", { className: "lab-group" }, make("span", { textContent: where }), ...its.map(add));
+    faults.append(group);
+  }
   faults.setAttribute("role", "group");
   faults.setAttribute("aria-label", "Break something");
 
@@ -135,6 +160,9 @@ function render({ model, el }) {
   said.setAttribute("aria-live", "polite");
   const svg = draw("svg", { role: "img" });
   const table = make("table");
+  const scroll = make("div", { className: "lab-scroll" }, table);
+  const key = legend();
+  const resent = make("p", { className: "lab-resent" });
 
   const tell = () => (said.textContent = model.get("said"));
   const look = () => {
@@ -146,7 +174,7 @@ function render({ model, el }) {
       if (stays) button.setAttribute("aria-pressed", String(Boolean(picture.on?.[name])));
     }
     end.disabled = !runs;
-    svg.style.display = table.style.display = there ? "" : "none";
+    svg.style.display = scroll.style.display = key.style.display = resent.style.display = there ? "" : "none";
     if (!there) return;
     const { received, lost, twice, late } = picture.totals;
     svg.setAttribute(
@@ -155,6 +183,9 @@ function render({ model, el }) {
     );
     lanes(svg, picture);
     counts(table, picture, model.get("counters"));
+    resent.textContent = picture.resent
+      ? `${picture.resent} sent again without an answer to the first: the server may hold both. At least once, so perhaps twice.`
+      : "";
   };
   model.on("change:said", tell);
   model.on("change:picture", look);
@@ -165,7 +196,7 @@ function render({ model, el }) {
   const fields = make("div", { className: "lab-row" });
   fields.append(field("transport", transport), field("clients", clients), field("messages a second", rate), keepsLabel);
   fields.append(start, end);
-  box.append(fields, faults, said, svg, table);
+  box.append(fields, faults, said, svg, key, scroll, resent);
   el.append(box);
   return () => {
     model.off("change:said", tell);

@@ -56,9 +56,31 @@ async def test_it_is_driven_by_keyboard_and_its_counters_move(
             await notebook.dark(dark)
             await page.locator(".lab-bench").screenshot(path=ROOT / "test-results" / f"bench-{name}.png")
             assert await page.evaluate("() => labAxe.findings('.lab-bench')") == []
+        assert await page.locator(".lab-legend").get_by_text("came again").is_visible()
+        await press(page, "Delay")
+        await page.get_by_role("button", name="Delay", pressed=False).wait_for()
+        for button, words in (
+            ("Slow reader", "Client 1 takes half"),
+            ("Slow reader", "Client 1 keeps up again"),
+            ("Forget", "The network drops all bytes"),
+            ("Forget", "Bytes pass again"),
+        ):
+            await press(page, button)
+            await page.get_by_role("status").get_by_text(words).wait_for()
+        assert await page.locator(".lab-bench svg .lab-fault").count() >= 5
         await press(page, "End and count")
         await page.get_by_text("Counted:").wait_for()
         wrong = await page.locator(".lab-bench td.lab-wrong").all_inner_texts()
         assert wrong == [], await page.get_by_role("status").all_inner_texts()
+        await press(page, "Start")
+        await page.get_by_text("3 clients follow a server by SSE").wait_for()
+        await page.wait_for_function(f"() => ({received})() >= 6")
+        await press(page, "Kill the server")
+        await page.get_by_text("The server is dead").wait_for()
+        await press(page, "Restart it")
+        await page.get_by_text("The server begins anew").wait_for()
+        await page.locator(".lab-bench svg:not([aria-hidden]) .lab-gap").first.wait_for()
+        await press(page, "End and count")
+        await page.get_by_text("Counted:").wait_for()
         assert await notebook.unreached() == []
         assert notebook.console == []
