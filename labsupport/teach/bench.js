@@ -195,7 +195,7 @@ function render({ model, el }) {
   const box = make("div", { className: "lab-bench" });
   const fields = make("div", { className: "lab-row" });
   fields.append(field("transport", transport), field("clients", clients), field("messages a second", rate), keepsLabel);
-  fields.append(start, end);
+  fields.append(make("div", { className: "lab-group" }, start, end));
   box.append(fields, faults, said, svg, key, scroll, resent);
   el.append(box);
   return () => {
