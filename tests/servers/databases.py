@@ -3,10 +3,14 @@
 import importlib.util
 import os
 import pwd
+import random
+import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +20,8 @@ from tests.conformance.conftest import not_here
 
 ACCOUNTS = ("postgres", "nobody")  # PostgreSQL refuses to run as root
 PATIENCE_S = 60
+PORTS = range(20_000, 32_768)  # below those that systems give to clients: a restart finds its port free
+TRIES = 20  # ports
 
 
 def programs() -> Path:
@@ -41,19 +47,23 @@ def account() -> dict[str, object]:
 
 
 class PostgreSQL:
-    """A PostgreSQL of the test's own, in a temporary folder. It listens on a socket in there, and so on no
-    port that somebody else may have."""
+    """A PostgreSQL of the test's own: in a temporary folder, on a free port of 127.0.0.1.
+
+    Its password is in a file, where libpq looks it up (PGPASSFILE), and so in no URL, command line or log.
+    """
 
     def __init__(self, folder: str) -> None:
         self._programs, self._account = programs(), account()
-        self.folder = folder
+        self.folder, self.port = folder, 0
         if user := self._account.get("user"):
             os.chown(folder, int(str(user)), int(str(self._account["group"])))
+        secret = secrets.token_urlsafe()
+        self.passwords = self._private("passwords", f"*:*:*:lab:{secret}\n", own=False)
         make = [
-            "--pgdata",
-            f"{folder}/data",
+            f"--pgdata={folder}/data",
             "--username=lab",
-            "--auth=trust",
+            "--auth=password",  # as it is: what is sent to oneself need not be hashed 4096 times
+            f"--pwfile={self._private('first', secret)}",
             "--no-sync",
             "--encoding=UTF8",
         ]
@@ -62,15 +72,38 @@ class PostgreSQL:
         self._process: subprocess.Popen[str] | None = None
         self.start()
 
+    def _private(self, name: str, text: str, own: bool = True) -> Path:
+        """A file for one pair of eyes: PostgreSQL's own, or the test's."""
+        path = Path(self.folder, name)
+        path.touch(mode=0o600)
+        path.write_text(text)
+        if own and (user := self._account.get("user")):
+            os.chown(path, int(str(user)), -1)
+        return path
+
     def _options(self) -> dict:
         """The environment's language would change the words of the log."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return {**pipes, "text": True, "cwd": self.folder, "env": {"LC_ALL": "C.UTF-8"}, **self._account}
 
-    def start(self) -> None:
+    def start(self, ports: Sequence[int] = ()) -> None:
+        """On the first of these that is free; by default on its own, or at first on any."""
+        ports = ports or ([self.port] if self.port else random.SystemRandom().sample(PORTS, TRIES))
+        for port in ports:
+            said = self._start(port)
+            if not said:
+                self.port = port
+                return
+            if "could not bind" not in said:
+                break
+        pytest.fail(f"PostgreSQL did not start: {said}")
+
+    def _start(self, port: int) -> str:
+        """What it said if it did not start, else nothing."""
         settings = {
-            "listen_addresses": "",
-            "unix_socket_directories": self.folder,
+            "listen_addresses": "127.0.0.1",
+            "port": port,
+            "unix_socket_directories": "",
             "fsync": "off",  # the machine does not lose its power in a test
             "shared_buffers": "16MB",
             "autovacuum": "off",
@@ -85,40 +118,52 @@ class PostgreSQL:
         for line in process.stderr:
             lines.append(line)
             if "ready to accept connections" in line:
-                return
-        pytest.fail(f"PostgreSQL did not start: {''.join(lines)}")
+                # Nobody needs the rest; but a full pipe would hold PostgreSQL up.
+                self._reading = threading.Thread(target=process.stderr.read, daemon=True)
+                self._reading.start()
+                return ""
+        process.stderr.close()
+        process.wait(PATIENCE_S)
+        self._process = None
+        return "".join(lines) or "nothing"
 
     def crash(self) -> None:
         """End it at once, with all that it has in hand, as a power cut would but for the disk."""
-        assert self._process is not None
-        self._process.send_signal(3)  # SIGQUIT: "immediate shutdown"
-        self._end()
+        self._end(signal.SIGQUIT)  # "immediate shutdown"
 
     def stop(self) -> None:
         if self._process is not None:
-            self._process.send_signal(2)  # SIGINT: "fast shutdown"
-            self._end()
+            self._end(signal.SIGINT)  # "fast shutdown"
 
-    def _end(self) -> None:
+    def _end(self, how: signal.Signals) -> None:
         assert self._process is not None
-        self._process.communicate(timeout=PATIENCE_S)
+        assert self._process.stderr is not None
+        self._process.send_signal(how)
+        self._process.wait(PATIENCE_S)
+        self._reading.join()
+        self._process.stderr.close()
         self._process = None
 
     def database(self, name: str) -> str:
         """The URL of a new, empty database."""
         import psycopg
 
-        with psycopg.connect(f"host={self.folder} user=lab dbname=postgres", autocommit=True) as db:
+        where = f"host=127.0.0.1 port={self.port} user=lab dbname=postgres"
+        with psycopg.connect(where, autocommit=True) as db:
             db.execute(f'CREATE DATABASE "{name}"'.encode())
-        return f"postgresql+psycopg://lab@/{name}?host={self.folder}"
+        return f"postgresql+psycopg://lab@127.0.0.1:{self.port}/{name}"
 
 
 @contextmanager
 def postgresql() -> Iterator[PostgreSQL]:
     if importlib.util.find_spec("psycopg") is None:
         not_here("psycopg is not installed: pip install -e '.[postgres]'")
-    with tempfile.TemporaryDirectory(prefix="lab-pg-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="lab-pg-") as folder,
+        pytest.MonkeyPatch.context() as environment,
+    ):
         server = PostgreSQL(folder)
+        environment.setenv("PGPASSFILE", str(server.passwords))
         try:
             yield server
         finally:

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -62,6 +63,15 @@ def opened(database: str) -> Iterator[Callable[..., Store]]:
 
 def numbers(store: Store, after: int = 0) -> list[int]:
     return [note.number for note, _ in store.news(after, 100_000)]
+
+
+def test_where_a_port_is_taken_the_database_is_started_on_another(server: PostgreSQL):
+    server.stop()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        server.start([taken, server.port])
+    assert server.port != taken
+    assert f"@127.0.0.1:{server.port}/" in server.database(next(_names))
 
 
 # ---------------------------------------------------------------- numbers, and the order of commits
