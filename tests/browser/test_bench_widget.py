@@ -28,6 +28,30 @@ async def press(page: Any, name: str) -> None:
     await page.keyboard.press("Space")
 
 
+async def press_the_rest(page: Any) -> None:
+    """Delay off; slow reader and forget, on and off: each says what it does, and is a band in the lanes."""
+    await press(page, "Delay")
+    await page.get_by_role("button", name="Delay", pressed=False).wait_for()
+    for button, words in (
+        ("Slow reader", "Client 1 takes half"),
+        ("Slow reader", "Client 1 keeps up again"),
+        ("Forget", "The network drops all bytes"),
+        ("Forget", "Bytes pass again"),
+    ):
+        await press(page, button)
+        await page.get_by_role("status").get_by_text(words).wait_for()
+    await page.locator(".lab-bench svg .lab-fault").nth(4).wait_for(state="attached")
+
+
+async def kill_and_restart(page: Any) -> None:
+    """The server dies and begins anew: each client is told of a gap."""
+    await press(page, "Kill the server")
+    await page.get_by_text("The server is dead").wait_for()
+    await press(page, "Restart it")
+    await page.get_by_text("The server begins anew").wait_for()
+    await page.locator(".lab-bench svg:not([aria-hidden]) .lab-gap").first.wait_for()
+
+
 async def test_it_is_driven_by_keyboard_and_its_counters_move(
     browser_lab: tuple[Any, Any], chapters_copy: Path, axe: str
 ) -> None:
@@ -57,17 +81,7 @@ async def test_it_is_driven_by_keyboard_and_its_counters_move(
             await page.locator(".lab-bench").screenshot(path=ROOT / "test-results" / f"bench-{name}.png")
             assert await page.evaluate("() => labAxe.findings('.lab-bench')") == []
         assert await page.locator(".lab-legend").get_by_text("came again").is_visible()
-        await press(page, "Delay")
-        await page.get_by_role("button", name="Delay", pressed=False).wait_for()
-        for button, words in (
-            ("Slow reader", "Client 1 takes half"),
-            ("Slow reader", "Client 1 keeps up again"),
-            ("Forget", "The network drops all bytes"),
-            ("Forget", "Bytes pass again"),
-        ):
-            await press(page, button)
-            await page.get_by_role("status").get_by_text(words).wait_for()
-        assert await page.locator(".lab-bench svg .lab-fault").count() >= 5
+        await press_the_rest(page)
         await press(page, "End and count")
         await page.get_by_text("Counted:").wait_for()
         wrong = await page.locator(".lab-bench td.lab-wrong").all_inner_texts()
@@ -75,11 +89,7 @@ async def test_it_is_driven_by_keyboard_and_its_counters_move(
         await press(page, "Start")
         await page.get_by_text("3 clients follow a server by SSE").wait_for()
         await page.wait_for_function(f"() => ({received})() >= 6")
-        await press(page, "Kill the server")
-        await page.get_by_text("The server is dead").wait_for()
-        await press(page, "Restart it")
-        await page.get_by_text("The server begins anew").wait_for()
-        await page.locator(".lab-bench svg:not([aria-hidden]) .lab-gap").first.wait_for()
+        await kill_and_restart(page)
         await press(page, "End and count")
         await page.get_by_text("Counted:").wait_for()
         assert await notebook.unreached() == []
