@@ -1,6 +1,7 @@
 """What tests of the notifications need: a PostgreSQL of their own, and its end."""
 
 import importlib.util
+import itertools
 import os
 import pwd
 import random
@@ -55,15 +56,16 @@ class PostgreSQL:
     def __init__(self, folder: str) -> None:
         self._programs, self._account = programs(), account()
         self.folder, self.port = folder, 0
+        self._numbers = itertools.count()
         if user := self._account.get("user"):
             os.chown(folder, int(str(user)), int(str(self._account["group"])))
-        secret = secrets.token_urlsafe()
-        self.passwords = self._private("passwords", f"*:*:*:lab:{secret}\n", own=False)
+        self._secret = secrets.token_urlsafe()
+        self.passwords = self._private("passwords", f"*:*:*:*:{self._secret}\n", own=False)
         make = [
             f"--pgdata={folder}/data",
             "--username=lab",
             "--auth=password",  # as it is: what is sent to oneself need not be hashed 4096 times
-            f"--pwfile={self._private('first', secret)}",
+            f"--pwfile={self._private('first', self._secret)}",
             "--no-sync",
             "--encoding=UTF8",
         ]
@@ -144,14 +146,16 @@ class PostgreSQL:
         self._process.stderr.close()
         self._process = None
 
-    def database(self, name: str) -> str:
-        """The URL of a new, empty database."""
+    def database(self) -> str:
+        """The URL of an empty database: in truth a user with a schema, which costs a tenth of one."""
         import psycopg
 
+        name = f"shop{next(self._numbers)}"
         where = f"host=127.0.0.1 port={self.port} user=lab dbname=postgres"
         with psycopg.connect(where, autocommit=True) as db:
-            db.execute(f'CREATE DATABASE "{name}"'.encode())
-        return f"postgresql+psycopg://lab@127.0.0.1:{self.port}/{name}"
+            for make in (f"ROLE {name} LOGIN PASSWORD '{self._secret}'", f"SCHEMA AUTHORIZATION {name}"):
+                db.execute(f"CREATE {make}".encode())
+        return f"postgresql+psycopg://{name}@127.0.0.1:{self.port}/postgres"
 
 
 @contextmanager

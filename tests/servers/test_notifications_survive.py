@@ -37,15 +37,12 @@ def server() -> Iterator[PostgreSQL]:
         yield running
 
 
-_names = (f"shop{number}" for number in itertools.count())
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/shop.db"
-    return request.getfixturevalue("server").database(next(_names))
+    return request.getfixturevalue("server").database()
 
 
 @pytest.fixture
@@ -71,7 +68,7 @@ def test_where_a_port_is_taken_the_database_is_started_on_another(server: Postgr
         taken = other.getsockname()[1]
         server.start([taken, server.port])
     assert server.port != taken
-    assert f"@127.0.0.1:{server.port}/" in server.database(next(_names))
+    assert f"@127.0.0.1:{server.port}/" in server.database()
 
 
 # ---------------------------------------------------------------- numbers, and the order of commits
@@ -117,7 +114,7 @@ def until_it_waits(store: Store, write: Any) -> None:
 
 def test_with_a_sequence_the_same_two_writers_do_leave_a_gap(server: PostgreSQL):
     """Why the store does not use one: the reader has seen 2, and 1 comes afterwards."""
-    engine = sa.create_engine(server.database(next(_names)))
+    engine = sa.create_engine(server.database())
     with engine.begin() as db:
         db.execute(sa.text("CREATE TABLE notes (number BIGSERIAL)"))
     with engine.connect() as slow, engine.begin() as quick, engine.connect() as reader:
@@ -192,7 +189,7 @@ def test_an_instance_that_freezes_inside_a_transaction_holds_the_others_up_for_a
     server: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(notification_store, "IDLE_S", 1)
-    url = database_url(server.database(next(_names)))
+    url = database_url(server.database())
     frozen, other = Store(url), Store(url)
 
     def stand_still_inside() -> None:
