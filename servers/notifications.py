@@ -46,7 +46,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -358,8 +358,11 @@ def application(options: argparse.Namespace, store: Store) -> web.Application:
 
 def main() -> None:
     options = arguments().parse_args()
-    with tempfile.TemporaryDirectory(prefix="notifications-", ignore_cleanup_errors=True) as folder:
-        url = options.database or url_of_database(str(Path(folder, "store.db")))
+    with ExitStack() as stack:
+        url = options.database
+        if url is None:
+            own = tempfile.TemporaryDirectory(prefix="notifications-", ignore_cleanup_errors=True)
+            url = url_of_database(str(Path(stack.enter_context(own), "store.db")))
         try:
             store = Store(url, options.most_per_minute)
         except StoreError as error:
@@ -370,10 +373,8 @@ def main() -> None:
             raise SystemExit(
                 f"PostgreSQL needs the package {error.name}. Try: pip install 'psycopg[binary]'"
             ) from error
-        try:
-            http.run(application(options, store), options)
-        finally:
-            store.close()
+        stack.callback(store.close)
+        http.run(application(options, store), options)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 START_S = 10.0  # seconds for nginx to listen; a fifth of one is usual
 STOP_S = 5.0  # seconds for it to end
 CHUNK = 1 << 16  # bytes
+SBIN = "/usr/sbin:/usr/local/sbin"  # where Debian puts nginx, and only root's PATH looks
 
 NGINX = """
 daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
@@ -48,7 +49,7 @@ http {{
 """
 
 # Ends nginx when this process does, by whatever death: then the shell's standard input ends.
-LIFELINE = 'nginx -e "$1/error.log" -p "$1" -c "$1/nginx.conf" & pid=$!; read _; kill $pid; wait $pid'
+LIFELINE = '"$2" -e "$1/error.log" -p "$1" -c "$1/nginx.conf" & pid=$!; read _; kill $pid; wait $pid'
 
 
 class FrontError(RuntimeError):
@@ -78,8 +79,10 @@ class Nginx(Front):
     kind = "nginx"
 
     async def open(self) -> None:
-        port = free_port()
-        self._start(port)
+        program, port = nginx_program(), free_port()
+        if program is None:
+            raise FrontError(f"nginx is neither on the PATH nor in {SBIN}. Try: apt-get install nginx-light")
+        self._start(program, port)
         self.url = f"http://127.0.0.1:{port}"
         try:
             async with asyncio.timeout(START_S):
@@ -90,14 +93,13 @@ class Nginx(Front):
             await self.close()
             raise FrontError(f"nginx did not listen within {START_S:g} s. It said: {said}") from None
 
-    def _start(self, port: int) -> None:
+    def _start(self, program: str, port: int) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="front-", ignore_cleanup_errors=True)
         servers = " ".join(f"server {host}:{at} max_fails=1 fail_timeout=1s;" for host, at in self.places)
         config = NGINX.format(folder=self._folder.name, servers=servers, port=port)
         Path(self._folder.name, "nginx.conf").write_text(config)
-        self._shell = subprocess.Popen(
-            ["sh", "-c", LIFELINE, "front", self._folder.name], stdin=subprocess.PIPE, start_new_session=True
-        )
+        command = ["sh", "-c", LIFELINE, "front", self._folder.name, program]
+        self._shell = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def _said(self) -> str:
         log = Path(self._folder.name, "error.log")
@@ -170,7 +172,7 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 async def open_front(addresses: Sequence[str], *, nginx: bool | None = None) -> Front:
     """Open one. `nginx`: True or False to insist; by default it is taken where it is installed and starts."""
-    if nginx or (nginx is None and shutil.which("nginx")):
+    if nginx or (nginx is None and nginx_program()):
         front: Front = Nginx(addresses)
         try:
             await front.open()
@@ -181,6 +183,11 @@ async def open_front(addresses: Sequence[str], *, nginx: bool | None = None) -> 
     front = Relay(addresses)
     await front.open()
     return front
+
+
+def nginx_program() -> str | None:
+    """The path of nginx, or None where it is not installed."""
+    return shutil.which("nginx") or shutil.which("nginx", path=SBIN)
 
 
 def free_port() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +16,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from labsupport.measure.front import Front, FrontError, answers, open_front
+from labsupport.measure.front import Front, FrontError, answers, nginx_program, open_front
 
-NGINX = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+NGINX = pytest.mark.skipif(nginx_program() is None, reason="nginx is not installed")
 KINDS = [pytest.param(False, id="relay"), pytest.param(True, id="nginx", marks=NGINX)]
 
 
@@ -119,6 +118,26 @@ async def test_where_nginx_is_installed_and_does_not_start_the_relay_takes_its_p
     assert front.kind == "relay"
     await front.close()
     with pytest.raises(FrontError, match="did not listen within 0.2 s"):
+        await open_front(["http://127.0.0.1:1"], nginx=True)
+
+
+def test_nginx_is_found_where_only_the_path_of_root_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "sbin" / "nginx"
+    program.parent.mkdir()
+    program.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("labsupport.measure.front.SBIN", str(program.parent))
+    assert nginx_program() == str(program)
+
+
+async def test_where_nginx_is_not_installed_it_is_said_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("labsupport.measure.front.SBIN", str(tmp_path))
+    with pytest.raises(FrontError, match="apt-get install nginx"):
         await open_front(["http://127.0.0.1:1"], nginx=True)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-import shutil
+import os
 import socket
 import subprocess
 import sys
@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from labsupport.clients.checker import DeliveryChecker
 from labsupport.clients.sse import SseClient
-from labsupport.measure.front import open_front
+from labsupport.measure.front import nginx_program, open_front
 from servers.core import notification_store
 from servers.core.notification_store import EVERYONE, KeyTaken, Store, StoreError, TooMany, database_url
 from tests.conformance.conftest import not_here
@@ -300,12 +300,18 @@ async def follow(url: str, user: str, checker: DeliveryChecker, met: list[int]) 
 
 
 async def test_a_sale_reaches_everybody_once_and_in_order_while_instances_die(
-    database: str, process: Callable[..., Process], request: pytest.FixtureRequest, tell: Tell
+    database: str,
+    process: Callable[..., Process],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    tell: Tell,
 ):
-    if shutil.which("nginx") is None:
-        not_here("nginx is not on the PATH")
+    if nginx_program() is None:
+        not_here("nginx is not installed")
     command = ["-m", "servers.notifications", "--database", database]
-    one, other = await asyncio.gather(*(asyncio.to_thread(process, *command) for _ in range(2)))
+    here = {**os.environ, "TMPDIR": str(tmp_path)}
+    begin = [asyncio.to_thread(process, *command, env=here) for _ in range(2)]
+    one, other = await asyncio.gather(*begin)
     checker, cuts = DeliveryChecker(), []
     front = await open_front([one.url, other.url], nginx=True)
     try:
@@ -316,7 +322,7 @@ async def test_a_sale_reaches_everybody_once_and_in_order_while_instances_die(
                 group.create_task(follow(url, user, checker, cuts))
             await sale.hour(one.popen.kill)
             again = [*command, "--port", one.url.rpartition(":")[2]]
-            await asyncio.to_thread(process, *again)
+            await asyncio.to_thread(process, *again, env=here)
             await sale.hour(other.popen.terminate)
             if database.startswith("postgresql"):
                 crashing: PostgreSQL = request.getfixturevalue("server")
@@ -334,6 +340,7 @@ async def test_a_sale_reaches_everybody_once_and_in_order_while_instances_die(
     assert report, str(report)
     assert lists == [[nid for nid in stored if sale.known[nid] in ("", user)] for user in USERS]
     assert sum(cuts) >= len(USERS)
+    assert left_behind(tmp_path) == []
     faults = "one instance killed, one drained" + (", the database crashed" if "post" in database else "")
     kind = database.partition(":")[0].partition("+")[0]
     line = f"{kind}: {faults}; {len(sale.known)} published, {sale.again} sent"
@@ -341,6 +348,11 @@ async def test_a_sale_reaches_everybody_once_and_in_order_while_instances_die(
         SECTION,
         f"{line} again, {len(USERS)} streams cut {sum(cuts)} times: nothing lost or twice, all in order",
     )
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """Whoever is killed cannot tidy up: a server that was given its store must make no folder for one."""
+    return list(folder.glob("notifications-*"))
 
 
 async def listed(session: aiohttp.ClientSession, url: str, user: str) -> list[str]:
