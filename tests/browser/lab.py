@@ -204,12 +204,6 @@ class Notebook:
         async with asyncio.timeout(RUN_LIMIT_S):
             await self.page.evaluate("share => labTest.interrupted(share)", share)
 
-    async def run_on(self) -> None:
-        """Run the cell that an interrupt stopped, and every one below it."""
-        async with asyncio.timeout(RUN_LIMIT_S):
-            await self.page.evaluate("() => labTest.runOn()")
-        await self.page.wait_for_function("() => labTest.drawn()")
-
     async def run_next_cell(self, element: Locator) -> None:
         """Run the code cell that comes after the one with that element, and wait for its end."""
         async with asyncio.timeout(RUN_LIMIT_S):

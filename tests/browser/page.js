@@ -52,18 +52,6 @@ window.labTest = {
     }
   },
 
-  // From the first cell that was stopped or not run: the reader's way on after an interrupt.
-  async runOn() {
-    const stopped = ({ model }) => model.executionCount === null || this.unmeant(model.sharedModel).length > 0;
-    const first = this.codeCells().find(stopped);
-    if (!first) return;
-    const { content } = this.notebook();
-    content.activeCellIndex = content.widgets.indexOf(first);
-    content.deselectAll();
-    await window.jupyterapp.commands.execute("notebook:run-all-below");
-    await this.listens();
-  },
-
   unmeant(cell) {
     if ((cell.getMetadata("tags") ?? []).includes("raises-exception")) return [];
     return cell.getOutputs().filter((output) => output.output_type === "error");

@@ -42,7 +42,7 @@ async def test_a_restarted_kernel_runs_it_clean_again(chapter: Notebook, time: s
     assert await chapter.problems() == [], f"after the {time} restart"
 
 
-async def test_interrupted_in_the_midst_it_runs_on_from_there(chapter: Notebook) -> None:
+async def test_interrupted_in_the_midst_the_same_kernel_runs_it_clean(chapter: Notebook) -> None:
     await chapter.interrupted(INTERRUPTED_AT)
-    await chapter.run_on()
+    await chapter.run_all()
     assert await chapter.problems() == []
