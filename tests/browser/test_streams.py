@@ -210,6 +210,7 @@ async def test_many_events_at_once_reach_the_page_in_few_batches_and_only_the_la
     )
     await page.press("Open")
     await page.fact("events", "301")
+    await page.here.locator(".lab-row").nth(199).wait_for()
     assert await page.here.locator(".lab-row").count() == 200
     assert await page.here.page.evaluate("batches") < 30
     await page.press("Close")

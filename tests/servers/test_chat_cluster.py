@@ -198,7 +198,13 @@ async def test_a_server_that_missed_more_than_is_kept_tells_its_members(lab: Lab
     hear_again()
     await alice.write("6", "6")
     assert (await bob.hear("gap"))["reason"] == "too old"
-    assert [message["text"] for message in await bob.hear_all(3)] == ["4", "5", "6"]
+    heard: list[str] = []
+    while heard[-1:] != ["6"]:
+        heard += [message["text"] for message in await bob.hear_all(1)]
+    assert heard in (
+        ["4", "5", "6"],
+        ["3", "4", "5", "6"],
+    )  # kept when it looked, and since
 
 
 @ON_EACH
