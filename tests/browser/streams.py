@@ -119,13 +119,17 @@ class Client:
             return window.jupyterapp.commands.execute("notebook:run-cell"); }"""
         )
 
-    async def python(self) -> Any:
-        """What the widget in the kernel says: the cell below prints it."""
-        await self.notebook.run_next_cell(self.here)
+    async def python(self, state: str) -> Any:
+        """What the widget in the kernel says once it has that state: the cell below prints it."""
         output = self.here.locator(
             "xpath=ancestor::*[contains(@class, 'jp-CodeCell')]/following-sibling::*[1]"
         )
-        return json.loads(await output.locator(".jp-OutputArea-output pre").first.inner_text())
+        async with asyncio.timeout(LIMIT_S):
+            while True:  # the page knows first: its news and a cell's request take two ways to the kernel
+                await self.notebook.run_next_cell(self.here)
+                said = json.loads(await output.locator(".jp-OutputArea-output pre").first.inner_text())
+                if said["state"] == state:
+                    return said
 
 
 async def until(what: Callable[[], Awaitable[bool]]) -> None:
