@@ -4,8 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-# Containers like to forbid Python its compiled files; the lab starts a thousand processes, and each would compile
-# every library anew: half of the tests' time.
+# Containers like to forbid Python its compiled files, and then each of a thousand processes compiles every library
+# anew: a kernel that imports the lab takes 1.5 s of the processor instead of 0.7 s.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: lab test lint bench notebooks students site kernels photographs clean
