@@ -53,7 +53,7 @@ students: $(READY)
 site: $(READY)
 	$(BIN)/python -m labsupport site
 
-# Every chapter in two kernels at once, restarted twice, interrupted and run on: about ten minutes
+# Every chapter in two kernels at once, restarted twice, interrupted and run again: a long run
 kernels: $(READY)
 	LAB_ALL_CHAPTERS=1 $(BIN)/python -m pytest tests/browser/test_kernels.py
 

@@ -75,9 +75,7 @@ __all__ = [
     "sup_distance",
 ]
 
-SIMPY_CLIENTS = (
-    100_000  # the most for which SimPy answers where the fast engine cannot: a minute in a browser
-)
+SIMPY_CLIENTS = 100_000  # the most that SimPy is asked for in the fast engine's place
 
 Process = Generator[simpy.Event, Any, None]
 

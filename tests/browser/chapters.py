@@ -30,7 +30,7 @@ __all__ = [  # in the order in which they run
     "test_every_control_is_reached_by_the_tab_key",
     "test_the_page_said_nothing_on_its_console_and_asked_no_other_machine",
 ]
-if os.environ.get("LAB_PHOTOGRAPHS"):  # for eyes: half a minute of the machine's time that judges nothing
+if os.environ.get("LAB_PHOTOGRAPHS"):  # for eyes: it judges nothing
     __all__ += ["test_the_whole_chapter_is_photographed_in_light_and_in_dark"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

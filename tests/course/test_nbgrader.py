@@ -20,9 +20,8 @@ from labsupport.course.notebooks import CHAPTERS, read
 from tests.conformance.conftest import not_here
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCK = Path(__file__).with_name(
-    "nbgrader.lock"
-)  # nbgrader has pins of its own: it never meets the lab's venv
+# nbgrader has pins of its own: it never meets the lab's venv
+LOCK = Path(__file__).with_name("nbgrader.lock")
 CHAPTER = "01_short_polling"
 PROCESS_S = 150.0  # for one command; it is told then, instead of the whole run standing still
 # Commands of nbgrader, one a line of the argument, in one process: importing it takes longer than its work.

@@ -64,8 +64,7 @@ def needed_for(cells: Iterable[str], wanted: Iterable[str]) -> Slice:
             "" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()
         )
         try:
-            with _PARSING:
-                tree = ast.parse(plain)
+            tree = _parsed(plain)
         except (SyntaxError, ValueError, RecursionError) as error:
             where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
             unreadable.append(f"code cell {number}{where}: {getattr(error, 'msg', error)}")
@@ -101,8 +100,13 @@ def names_from_outside(source: str) -> set[str]:
 
     A bare expression at the top, such as `check("3.2", parse)`, is not counted. Raises SyntaxError.
     """
-    nodes = [node for node in ast.parse(source).body if not isinstance(node, ast.Expr)]
+    nodes = [node for node in _parsed(source).body if not isinstance(node, ast.Expr)]
     return set().union(*map(_uses, nodes)) - {name for node in nodes for name in _gives(node)}
+
+
+def _parsed(source: str) -> ast.Module:
+    with _PARSING:
+        return ast.parse(source)
 
 
 def _gives(node: ast.AST) -> Iterator[str]:
